@@ -1,0 +1,1 @@
+"""Trivial, text-blind and oracle predictors, and reference baselines."""

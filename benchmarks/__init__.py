@@ -1,0 +1,1 @@
+"""Metrics, protocols, prediction files, evaluator, predict engine, run folders."""

@@ -1,0 +1,1 @@
+"""VideoLISA: sampling, processor, model, checkpoints."""
