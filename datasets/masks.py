@@ -1,0 +1,184 @@
+"""Mask sources: the ways in which datasets keep masks, each decoded one frame at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import DatasetError
+from .images import png_grey, png_labels
+from .types import BoolMask, Masklet, MaskSource
+
+Rle = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class GreyPngMasks:
+    """One binary PNG per frame; every non-zero grey value is the object, as the official scripts read them.
+
+    A None path is a frame that is not annotated.
+    """
+
+    paths: tuple[Path | None, ...]
+
+    def mask(self, index: int) -> BoolMask | None:
+        path = self.paths[index]
+        return None if path is None else png_grey(path) > 0
+
+    def void(self, index: int) -> BoolMask | None:
+        return None
+
+
+@dataclass(frozen=True)
+class LabelMapMasks:
+    """One indexed PNG per frame that holds all objects; the target is the union of ``labels``.
+
+    ``void_label`` marks pixels that no score may count; None where the dataset has no such label.
+    """
+
+    paths: tuple[Path | None, ...]
+    labels: tuple[int, ...]
+    void_label: int | None = None
+
+    def mask(self, index: int) -> BoolMask | None:
+        path = self.paths[index]
+        if path is None:
+            return None
+        return select_labels(png_labels(path), self.labels)
+
+    def void(self, index: int) -> BoolMask | None:
+        path = self.paths[index]
+        if path is None or self.void_label is None:
+            return None
+        void = png_labels(path) == self.void_label
+        return void if void.any() else None
+
+
+@dataclass(frozen=True)
+class RleMasks:
+    """COCO RLE per frame, in memory. None at a frame is ``absent`` unless ``null_is_unannotated``."""
+
+    rles: tuple[tuple[int, int, bytes | str] | None, ...]
+    size: tuple[int, int]
+
+    @classmethod
+    def from_coco(cls, rles: Sequence[Rle | None], size: tuple[int, int] | None = None) -> RleMasks:
+        """From COCO dictionaries ``{"size": [h, w], "counts": …}``; ``size`` is needed where all are None."""
+        sizes = {tuple(r["size"]) for r in rles if r is not None} | ({tuple(size)} if size else set())
+        if len(sizes) != 1:
+            raise DatasetError(f"RLE masks of one video must share one size, found {sorted(sizes) or 'none'}.")
+        height, width = sizes.pop()
+        return cls(tuple(None if r is None else (height, width, r["counts"]) for r in rles), (height, width))
+
+    def mask(self, index: int) -> BoolMask | None:
+        entry = self.rles[index]
+        if entry is None:
+            return np.zeros(self.size, bool)
+        return decode_rle({"size": list(self.size), "counts": entry[2]})
+
+    def void(self, index: int) -> BoolMask | None:
+        return None
+
+
+@dataclass(frozen=True)
+class UnionMasks:
+    """The union of several sources, as MeViS forms the ground truth of an expression about several objects."""
+
+    parts: tuple[MaskSource, ...]
+
+    def mask(self, index: int) -> BoolMask | None:
+        union: BoolMask | None = None
+        for part in self.parts:
+            mask = part.mask(index)
+            if mask is not None:
+                union = mask if union is None else union | mask
+        return union
+
+    def void(self, index: int) -> BoolMask | None:
+        union: BoolMask | None = None
+        for part in self.parts:
+            void = part.void(index)
+            if void is not None:
+                union = void if union is None else union | void
+        return union
+
+
+@dataclass(frozen=True)
+class ArrayMasks:
+    """Dense masks in memory, bool (T, H, W); compared by identity."""
+
+    array: NDArray[np.bool_] = field(compare=False)
+    identity: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "identity", id(self.array))
+
+    def mask(self, index: int) -> BoolMask | None:
+        return self.array[index]
+
+    def void(self, index: int) -> BoolMask | None:
+        return None
+
+
+@dataclass(frozen=True)
+class EmptyMasks:
+    """A target that is absent from every frame (a no-target expression)."""
+
+    size: tuple[int, int]
+
+    def mask(self, index: int) -> BoolMask | None:
+        return np.zeros(self.size, bool)
+
+    def void(self, index: int) -> BoolMask | None:
+        return None
+
+
+def masklet_from_dense(frame_names: Sequence[str], masks: NDArray[Any]) -> Masklet:
+    """A masklet over an array (T, H, W); non-zero is the object. Raises DatasetError where the lengths differ."""
+    if masks.ndim != 3 or len(masks) != len(frame_names):
+        raise DatasetError(f"Expected masks of shape ({len(frame_names)}, H, W), found {masks.shape}.")
+    return Masklet(tuple(frame_names), ArrayMasks(np.ascontiguousarray(masks, dtype=bool)))
+
+
+def select_labels(label_map: NDArray[np.uint8], labels: Sequence[int]) -> BoolMask:
+    """bool (H, W): where the label map holds any of ``labels``."""
+    if len(labels) == 1:
+        return label_map == labels[0]
+    table = np.zeros(256, bool)
+    table[list(labels)] = True
+    return table[label_map]
+
+
+def decode_rle(rle: Rle) -> BoolMask:
+    """A COCO RLE dictionary (compressed string, bytes, or uncompressed list of counts) as bool (H, W).
+
+    Raises:
+        DatasetError: where the dictionary is not an RLE or its counts do not fill its size.
+    """
+    from pycocotools import mask as coco
+
+    try:
+        height, width = (int(v) for v in rle["size"])
+        counts = rle["counts"]
+        if isinstance(counts, list):
+            if sum(counts) != height * width:
+                raise ValueError(f"counts sum to {sum(counts)}, expected {height * width}")
+            packed = coco.frPyObjects({"size": [height, width], "counts": counts}, height, width)
+        else:
+            packed = {"size": [height, width], "counts": counts.encode() if isinstance(counts, str) else counts}
+        return coco.decode(packed).astype(bool)
+    except (KeyError, TypeError, ValueError) as error:
+        raise DatasetError(f"Not a COCO RLE with 'size' and 'counts' ({error}): {str(rle)[:80]}") from error
+
+
+def encode_rle(mask: NDArray[Any]) -> dict[str, Any]:
+    """A mask (H, W), non-zero is the object, as a COCO RLE ``{"size": [h, w], "counts": str}``."""
+    from pycocotools import mask as coco
+
+    packed = coco.encode(np.asfortranarray(mask != 0, dtype=np.uint8))
+    return {"size": [int(v) for v in packed["size"]], "counts": packed["counts"].decode("ascii")}
