@@ -1,0 +1,65 @@
+"""The command line: one module per command, each importing what it needs when it runs."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import Any
+
+from ..datasets.errors import RvosError
+
+#: command -> (module below rvos.cli, attribute). Imported only when the command, or the help page, is asked for.
+COMMANDS = {
+    "demo": ("demo", "demo"),
+    "datasets": ("datasets", "app"),
+    "predict": ("predict", "predict"),
+    "evaluate": ("evaluate", "evaluate"),
+    "protocols": ("protocols", "protocols"),
+    "runs": ("runs", "app"),
+    "chat": ("chat", "chat"),
+    "doctor": ("doctor", "doctor"),
+}
+
+
+def _app(names: list[str]) -> Any:
+    import typer
+
+    app = typer.Typer(
+        name="rvos",
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode="rich",
+        pretty_exceptions_enable=False,
+        help="Benchmarks and datasets for language-instructed video object segmentation.",
+        epilog="Example: rvos demo --out out/demo",
+    )
+    app.callback()(_root)
+    for name in names:
+        module, attribute = COMMANDS[name]
+        command = getattr(import_module(f".{module}", __name__), attribute)
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=name)
+        else:
+            app.command(name=name, epilog=getattr(command, "epilog", None))(command)
+    return app
+
+
+def _root() -> None:
+    """Benchmarks and datasets for language-instructed video object segmentation."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; exit 0 fine, 1 some samples failed, 2 usage or unusable input, 130 on Ctrl-C."""
+    words = sys.argv[1:] if arguments is None else arguments
+    wanted = [words[0]] if words and words[0] in COMMANDS else list(COMMANDS)
+    try:
+        _app(wanted)(args=words, standalone_mode=True)
+    except RvosError as error:
+        print(f"rvos: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("rvos: interrupted; finished work is kept, --resume continues.", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(141)
