@@ -32,7 +32,25 @@ _HOMES = {
     "Run": "benchmarks.runs",
 }
 
-__all__ = [*_HOMES, "__version__"]
+
+__all__ = [
+    "Evaluator",
+    "Expression",
+    "Masklet",
+    "Predictor",
+    "Protocol",
+    "RVOSDataset",
+    "Run",
+    "RvosError",
+    "Sample",
+    "Video",
+    "__version__",
+    "evaluate",
+    "get_protocol",
+    "j_and_f",
+    "load",
+    "predict",
+]
 
 if TYPE_CHECKING:
     from .benchmarks.engine import predict
