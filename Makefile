@@ -1,0 +1,51 @@
+# Every target sets up what it needs: a virtual environment in $(VENV), filled from constraints.txt.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip --disable-pip-version-check install --quiet
+JOBS ?= 2
+
+.PHONY: help demo test test-all test-oldest check bench docs clean
+.DEFAULT_GOAL := help
+
+help:  ## show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+# torch goes first and by its exact version: left to a range, pip may choose a build of several gigabytes.
+$(VENV)/.core: pyproject.toml setup.py constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) -c constraints.txt -e .
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.core
+	$(PIP) -c constraints.txt torch==2.13.0
+	$(PIP) -c constraints.txt -e '.[models,hub,dev]'
+	touch $@
+
+demo: $(VENV)/.core  ## the whole pipeline on the embedded benchmark: a table, overlays and a report in out/demo
+	$(BIN)/rvos demo --out out/demo
+
+test: $(VENV)/.dev  ## the test suite without the minutes-long tests
+	$(BIN)/python -m pytest -n $(JOBS) -m "not long"
+
+test-all: $(VENV)/.dev test-oldest  ## everything: kill, scale and long tests, and the oldest supported environment
+	$(BIN)/python -m pytest -n $(JOBS)
+
+OLDEST ?= python3.10
+test-oldest:  ## the core's tests on Python 3.10 with numpy 1.26 and without torch
+	test -x $(VENV)-oldest/bin/python || $(OLDEST) -m venv $(VENV)-oldest
+	$(VENV)-oldest/bin/pip --disable-pip-version-check install --quiet -c constraints-py310.txt . pytest pytest-xdist hypothesis psutil
+	$(VENV)-oldest/bin/python -m pytest -n $(JOBS) -m "not long"
+
+check: $(VENV)/.dev  ## format, lint, types (of the built package: checkers cannot see an editable install)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	rm -rf build/typecheck && $(PIP) --no-deps --target build/typecheck .
+	cd build/typecheck && ../../$(BIN)/python -m mypy --config-file ../../pyproject.toml -p rvos
+
+bench: $(VENV)/.dev  ## speed as ratios within one run; writes docs/benchmarks.md
+	$(PIP) -c constraints.txt vos-benchmark trackeval opencv-python-headless
+	$(BIN)/python -m rvos.benchmarks.speed --write docs/benchmarks.md
+
+clean:  ## remove the environments and everything built
+	rm -rf $(VENV) $(VENV)-oldest build dist *.egg-info out
