@@ -9,9 +9,16 @@ Names are imported when first used, so ``import rvos`` is instant and needs no m
 from __future__ import annotations
 
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+# In a checkout the sub-packages are the folders beside this one. Python started from the repository's root finds this
+# file first, installed or not, so it must find them too.
+_checkout = Path(__file__).resolve().parent.parent
+if (_checkout / "datasets" / "types.py").exists():
+    __path__.append(str(_checkout))
 
 #: public name -> module below rvos that defines it
 _HOMES = {
