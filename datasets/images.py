@@ -56,7 +56,15 @@ def read_png(path: str | os.PathLike[str]) -> PngImage:
     Raises:
         ImageError: missing, unreadable, empty, truncated, corrupt, or not a PNG.
     """
-    data = _read_bytes(path)
+    return decode_png(_read_bytes(path), path)
+
+
+def decode_png(data: bytes, path: str | os.PathLike[str]) -> PngImage:
+    """Decode the bytes of a PNG file that was read elsewhere, e.g. from an archive; ``path`` names it in errors.
+
+    Raises:
+        ImageError: empty, truncated, corrupt, or not a PNG.
+    """
     chunks = _parse_chunks(data, path)
     if chunks.interlaced or chunks.depth == 16 or chunks.colour not in (_GREY, _PALETTE):
         return _decode_with_pillow(data, chunks, path)
@@ -72,7 +80,11 @@ def png_labels(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
     Raises:
         ImageError: as ``read_png``, and where the file holds colours or 16-bit values instead of labels.
     """
-    image = read_png(path)
+    return label_values(read_png(path), path)
+
+
+def label_values(image: PngImage, path: str | os.PathLike[str]) -> NDArray[np.uint8]:
+    """``png_labels`` of a decoded image; ``path`` names it in errors. Raises ImageError where it holds no labels."""
     if image.mode not in ("P", "L", "1"):
         raise ImageError(
             f"{path}: mode {image.mode}, not an indexed PNG; save label maps with a palette (mode P) or as 8-bit grey."
@@ -90,7 +102,11 @@ def png_grey(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
     Raises:
         ImageError: as ``read_png``.
     """
-    image = read_png(path)
+    return grey_values(read_png(path))
+
+
+def grey_values(image: PngImage) -> NDArray[np.uint8]:
+    """``png_grey`` of a decoded image, uint8 (H, W)."""
     pixels = image.pixels
     if image.mode == "1":
         return cast(NDArray[np.uint8], pixels * np.uint8(255))
