@@ -1,0 +1,121 @@
+"""Predictors by name.
+
+A name is a line of the manifest, an entry point of group ``rvos.predictors`` of an installed package, or
+``package.module:attribute``. ``name:ARGUMENT`` loads a registered predictor from a checkpoint.
+"""
+
+from __future__ import annotations
+
+import inspect
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any
+
+from ..benchmarks.predictor import Predictor, as_predictor
+from ..datasets.errors import UnknownNameError, UsageError
+from ..datasets.types import RVOSDataset
+
+#: name -> "module:Class". Imported only when the predictor is asked for.
+MANIFEST = {
+    "empty": "rvos.baselines.trivial:Empty",
+    "full": "rvos.baselines.trivial:Full",
+    "centre-box": "rvos.baselines.trivial:CentreBox",
+    "largest-object": "rvos.baselines.text_blind:LargestObject",
+    "one-mask-for-all": "rvos.baselines.text_blind:OneMaskForAll",
+    "permuted-sentences": "rvos.baselines.text_blind:PermutedSentences",
+    "best-object": "rvos.baselines.oracles:BestObject",
+    "first-frame-copied": "rvos.baselines.oracles:FirstFrameCopied",
+    "shifted": "rvos.baselines.oracles:Shifted",
+    "perfect": "rvos.baselines.oracles:Perfect",
+}
+
+ENTRY_POINTS = "rvos.predictors"
+
+
+def make_predictor(spec: str, dataset: RVOSDataset | None = None) -> Predictor:
+    """The predictor that ``spec`` names.
+
+    Args:
+        spec: ``name``; ``name:ARGUMENT`` for ``from_pretrained(ARGUMENT)`` of a registered class, e.g.
+            ``videolisa:checkpoints/mine``; or ``package.module:attribute``, a class with ``segment`` (made without
+            arguments), an object with ``segment``, or a function ``(video, text) -> (T, H, W)``.
+        dataset: handed to registered predictors whose constructor asks for ``dataset`` (oracles, text-blind ones).
+
+    Raises:
+        UnknownNameError: where no predictor has the name; lists near matches and all names.
+        UsageError: where the module or its attribute cannot be imported, or is no predictor.
+    """
+    known = predictor_names()
+    name, colon, argument = spec.partition(":")
+    if name in known:
+        return _registered(name, known[name], argument if colon else None, dataset)
+    if not colon:
+        raise UnknownNameError("predictor", spec, known)
+    return _as_predictor(spec, _made(spec, load_attribute(spec)))
+
+
+def predictor_names() -> dict[str, str]:
+    """Every known name -> "module:attribute", the manifest first; other packages cannot take over a name of it."""
+    plugins = {point.name: point.value for point in entry_points(group=ENTRY_POINTS)}
+    return {**plugins, **MANIFEST}
+
+
+def load_attribute(spec: str) -> Any:
+    """The attribute that "package.module:attribute" names. Raises UsageError."""
+    module_name, _, attribute = spec.partition(":")
+    try:
+        module = import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not (module_name == error.name or module_name.startswith(f"{error.name}.")):
+            raise
+        names = ", ".join(predictor_names())
+        raise UsageError(
+            f"No module '{module_name}' for predictor '{spec}'. Expected package.module:Class, importable from here, "
+            f"or one of: {names}."
+        ) from error
+    found: Any = module
+    for part in attribute.split("."):
+        if not part or not hasattr(found, part):
+            raise UsageError(
+                f"Module '{module_name}' has no '{attribute}' ({getattr(module, '__file__', 'built in')}); "
+                "expected package.module:Class."
+            )
+        found = getattr(found, part)
+    return found
+
+
+def _registered(name: str, target: str, argument: str | None, dataset: RVOSDataset | None) -> Predictor:
+    found = load_attribute(target)
+    if argument is not None:
+        if not hasattr(found, "from_pretrained"):
+            raise UsageError(f"Predictor '{name}' takes no argument; write '{name}' instead of '{name}:{argument}'.")
+        return _as_predictor(name, found.from_pretrained(argument))
+    if inspect.isclass(found) and "dataset" in inspect.signature(found).parameters:
+        if dataset is None:
+            raise UsageError(f"Predictor '{name}' reads ground truth and needs a dataset; none was given.")
+        return _as_predictor(name, found(dataset=dataset))
+    return _as_predictor(name, _made(name, found))
+
+
+def _made(spec: str, found: Any) -> Any:
+    """The object itself, or an instance of a class that needs no arguments. Raises UsageError."""
+    if not inspect.isclass(found):
+        return found
+    required = [
+        p.name
+        for p in inspect.signature(found).parameters.values()
+        if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+    ]
+    if required:
+        raise UsageError(
+            f"Predictor '{spec}' cannot be made without arguments ({', '.join(required)}); name an object that is "
+            "already made, or a class whose constructor needs none."
+        )
+    return found()
+
+
+def _as_predictor(spec: str, model: Any) -> Predictor:
+    try:
+        return as_predictor(model)
+    except TypeError as error:
+        raise UsageError(f"'{spec}' is no predictor: {error}") from error

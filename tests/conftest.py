@@ -1,0 +1,1 @@
+"""Makes the helpers that lie beside this file (``toyset``) importable from every test."""
