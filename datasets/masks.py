@@ -165,15 +165,44 @@ def decode_rle(rle: Rle) -> BoolMask:
     try:
         height, width = (int(v) for v in rle["size"])
         counts = rle["counts"]
+        if min(height, width) < 1:
+            raise ValueError(f"impossible size {height}x{width}")
         if isinstance(counts, list):
-            if sum(counts) != height * width:
-                raise ValueError(f"counts sum to {sum(counts)}, expected {height * width}")
+            if sum(counts) != height * width or min(counts) < 0:
+                raise ValueError(f"counts sum to {sum(counts)}, expected {height * width}, none negative")
             packed = coco.frPyObjects({"size": [height, width], "counts": counts}, height, width)
         else:
             packed = {"size": [height, width], "counts": counts.encode() if isinstance(counts, str) else counts}
+            if (total := _sum_of_counts(packed["counts"])) != height * width:
+                # Checked here because pycocotools hands out uninitialised memory, or writes past it, otherwise.
+                raise ValueError(f"counts sum to {total}, expected {height * width}")
         return coco.decode(packed).astype(bool)
     except (KeyError, TypeError, ValueError) as error:
         raise DatasetError(f"Not a COCO RLE with 'size' and 'counts' ({error}): {str(rle)[:80]}") from error
+
+
+def _sum_of_counts(counts: bytes) -> int:
+    """Pixels that a compressed COCO RLE covers. Raises ValueError where it is none.
+
+    Five bits a character, the lowest first; bit 6 says that the number goes on, bit 5 of its last character is the
+    sign; from the fourth number on it is the difference to the last but one (pycocotools' ``rleToString``).
+    """
+    digits = np.frombuffer(counts, np.uint8).astype(np.int64) - 48
+    if digits.size == 0 or digits.min() < 0 or digits.max() > 63 or digits[-1] & 32:
+        raise ValueError("the counts are empty, cut short, or hold characters that no RLE has")
+    ends = np.flatnonzero((digits & 32) == 0)
+    starts = np.concatenate(([0], ends[:-1] + 1))
+    lengths = ends - starts + 1
+    if lengths.max() > 8:
+        raise ValueError("the counts hold a number that is too long")
+    places = np.arange(digits.size) - np.repeat(starts, lengths)
+    numbers = np.add.reduceat((digits & 31) << (5 * places), starts)
+    numbers -= np.where(digits[ends] & 16, np.int64(1) << (5 * lengths), 0)
+    numbers[1::2] = np.cumsum(numbers[1::2])
+    numbers[2::2] = np.cumsum(numbers[2::2])
+    if numbers.min() < 0:
+        raise ValueError("the counts hold a negative number")
+    return int(numbers.sum())
 
 
 def encode_rle(mask: NDArray[Any]) -> dict[str, Any]:
