@@ -1,0 +1,541 @@
+"""Writing generated videos in the on-disk layouts of the four benchmarks, byte for byte as their tools expect them.
+
+Everything is streamed: memory is bounded by one video's sentences and one frame, whatever the number of videos. Files
+are made in a folder beside the destination and moved there when all are complete, so a killed writer leaves nothing
+that looks like a data set.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ..errors import DatasetError, UnknownNameError, UsageError
+from ..masks import encode_rle
+from .davis import ANNOTATORS, DavisObject, describe_objects
+from .generate import GeneratedSample, GeneratedVideo, generate
+
+SOURCE = "ReasonShapes"
+NO_OBJECT, FIRST_GROUP = 0, 1000
+"""Object ids in the ReasonVOS layout, which knows one object per expression: 0 where there is no target, and ids from
+1000 on for targets of several things."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """What was written: where, and how much of what was given fitted into the layout."""
+
+    root: Path
+    n_videos: int
+    n_expressions: int
+    n_left_out: int
+
+
+@dataclass(frozen=True)
+class Options:
+    """The arguments of ``write`` that some layouts know."""
+
+    split: str
+    no_target: bool
+    frame_step: int
+    test_videos: Iterable[GeneratedVideo]
+    public_masks: bool
+    jpeg_quality: int
+
+
+def write(
+    layout: str,
+    root: Path | str,
+    videos: Iterable[GeneratedVideo],
+    *,
+    split: str | None = None,
+    no_target: bool = False,
+    frame_step: int | None = None,
+    test_videos: Iterable[GeneratedVideo] = (),
+    public_masks: bool = True,
+    jpeg_quality: int = 90,
+) -> Written:
+    """Writes videos, sentences and masks in a benchmark's layout.
+
+    ``reasonvos``: ``meta_expressions.json``, ``JPEGImages/<video>/``, ``Annotations/<source>_<video>_<object>/`` with
+    0/255 masks. Every thing has its masks, asked for or not. Beyond the benchmark's own keys an expression has
+    ``object_ids``, ``kind`` and ``tags``.
+
+    ``mevis``: ``<split>/{meta_expressions.json, mask_dict.json, JPEGImages/<video>/}``; masks are COCO RLE per frame,
+    null where nothing is seen. Split ``valid`` withholds masks and object ids. Targets may be several things.
+
+    ``ref-youtube-vos``: ``train`` with indexed masks, ``meta.json`` and ``meta_expressions/train``; ``valid`` with
+    0/255 masks per expression, and a meta file without object ids that also lists ``test_videos``, which alone are in
+    ``meta_expressions/test`` and have no masks.
+
+    ``ref-davis17``: sentences of two annotators, each for the first frame and for the full video, made for the things
+    seen in frame 0. Split ``valid`` has the original folders (``DAVIS``, ``davis_text_annotations``) and the converted
+    ones (``valid``, ``meta_expressions/valid``); ``train`` the converted ones alone. The videos' own sentences are not
+    used.
+
+    Args:
+        layout: one of the above.
+        root: folder of the data set. What is already there is never overwritten.
+        videos: consumed once, one at a time.
+        split: for the layouts that have splits; their usual validation split by default.
+        no_target: let ``mevis`` hold expressions without a target, as its second version does.
+        frame_step: distance between the numbers in frame names; 5 for ``ref-youtube-vos``, otherwise 1.
+        test_videos: for ``ref-youtube-vos`` split ``valid``.
+        public_masks: whether ``ref-youtube-vos`` split ``valid`` has its masks.
+        jpeg_quality: of the frames, 1-95.
+
+    Raises:
+        UnknownNameError: an unknown layout or split.
+        UsageError: something is already there.
+        DatasetError: two videos of one id.
+    """
+    if layout not in _LAYOUTS:
+        raise UnknownNameError("layout", layout, _LAYOUTS)
+    splits, step, writer = _LAYOUTS[layout]
+    chosen = splits[0] if split is None else split
+    if chosen not in splits:
+        raise UnknownNameError(f"split of layout {layout}", chosen, [s for s in splits if s])
+    options = Options(chosen, no_target, frame_step or step, test_videos, public_masks, jpeg_quality)
+    with _staged(Path(root)) as stage:
+        return writer(stage, Path(root), videos, options)
+
+
+def write_mask_dict_at_scale(
+    root: Path | str,
+    n_annotations: int,
+    n_frames: int,
+    *,
+    height: int = 480,
+    width: int = 854,
+    objects_per_video: int = 6,
+    pool: int = 48,
+) -> Path:
+    """A MeViS split of any size without images, for measuring readers: ``meta_expressions.json``, ``mask_dict.json``.
+
+    MeViS train has about 8,200 annotations of about 54 frames, 443,000 masks. Every annotation is one of ``pool``
+    rendered tracks, begun at another frame, so the file grows at the speed of the disk. One expression per annotation.
+
+    Args:
+        root: the folder to make; must not exist.
+        n_annotations: entries of ``mask_dict.json``.
+        n_frames: masks per annotation.
+        height, width: of the masks.
+        objects_per_video: annotations that share a video.
+        pool: distinct tracks.
+
+    Returns:
+        ``root``.
+    """
+    tracks = _tracks(pool, n_frames, height, width)
+    names = [f"{t:05d}" for t in range(n_frames)]
+    with _staged(Path(root)) as stage, _JsonObject(stage / "mask_dict.json") as masks:
+        for k in range(n_annotations):
+            track, begin = tracks[k % len(tracks)], k // len(tracks) % n_frames
+            masks.add_raw(str(k), "[" + ", ".join(track[begin:] + track[:begin]) + "]")
+        with _JsonObject(stage / "meta_expressions.json", "videos") as meta:
+            for number, first in enumerate(range(0, n_annotations, objects_per_video)):
+                ids = range(first, min(first + objects_per_video, n_annotations))
+                expressions = {
+                    str(i): {"exp": f"object number {i} of this video", "obj_id": [i], "anno_id": [anno]}
+                    for i, anno in enumerate(ids)
+                }
+                entry = {"expressions": expressions, "vid_id": number, "frames": names}
+                meta.add(f"video{number:06d}", entry)
+    return Path(root)
+
+
+# ReasonVOS -----------------------------------------------------------------------------------------------------------
+
+
+def _write_reasonvos(stage: Path, root: Path, videos: Iterable[GeneratedVideo], options: Options) -> Written:
+    n_videos = n_expressions = 0
+    with _JsonObject(stage / "meta_expressions.json", "videos") as meta:
+        for video in videos:
+            names = _names(video, options)
+            targets = _reasonvos_targets(video)
+            expressions = [
+                {
+                    "obj_id": targets[sample.object_ids],
+                    "exp_id": int(sample.id),
+                    "exp_text": sample.text,
+                    "is_sent": sample.is_sentence,
+                    "object_ids": list(sample.object_ids),
+                    "kind": sample.kind,
+                    "tags": sample.tags,
+                }
+                for sample in video.samples
+            ]
+            meta.add(video.id, {"source": SOURCE, "frames": names, "expressions": expressions})
+            folders = {ids: _made(stage / "Annotations" / f"{SOURCE}_{video.id}_{n}") for ids, n in targets.items()}
+            for name, labels in _write_frames(stage / "JPEGImages" / video.id, video, names, options):
+                for ids, folder in folders.items():
+                    _save_binary(np.isin(labels, ids), folder / f"{name}.png")
+            n_videos, n_expressions = n_videos + 1, n_expressions + len(expressions)
+    return Written(root, n_videos, n_expressions, 0)
+
+
+def _reasonvos_targets(video: GeneratedVideo) -> dict[tuple[int, ...], int]:
+    """The object id of every thing and of every other set of things that a sentence means."""
+    targets: dict[tuple[int, ...], int] = {(thing.id,): thing.id for thing in video.things}
+    groups = sorted({s.object_ids for s in video.samples if len(s.object_ids) > 1})
+    targets.update({ids: FIRST_GROUP + k for k, ids in enumerate(groups)})
+    if any(not s.object_ids for s in video.samples):
+        targets[()] = NO_OBJECT
+    return targets
+
+
+# MeViS ---------------------------------------------------------------------------------------------------------------
+
+
+def _write_mevis(stage: Path, root: Path, videos: Iterable[GeneratedVideo], options: Options) -> Written:
+    folder = _made(stage / options.split)
+    withheld = options.split == "valid"
+    counts = _Counts()
+    next_anno = 0
+    with ExitStack() as files:
+        meta = files.enter_context(_JsonObject(folder / "meta_expressions.json", "videos"))
+        masks = None if withheld else files.enter_context(_JsonObject(folder / "mask_dict.json"))
+        for number, (video, samples) in enumerate(counts.fitting(videos, 0 if options.no_target else 1, 255)):
+            names = _names(video, options)
+            annos = {thing.id: next_anno + k for k, thing in enumerate(video.things)}
+            next_anno += len(annos)
+            expressions = {str(k): _mevis_expression(sample, annos, withheld) for k, sample in enumerate(samples)}
+            meta.add(video.id, {"expressions": expressions, "vid_id": number, "frames": names})
+            frames = _write_frames(folder / "JPEGImages" / video.id, video, names, options)
+            tracks = _mevis_tracks(annos, frames)
+            if masks is not None:
+                for anno, track in tracks.items():
+                    masks.add(str(anno), track)
+    return counts.written(root)
+
+
+def _mevis_tracks(
+    annos: dict[int, int], frames: Iterable[tuple[str, NDArray[np.uint8]]]
+) -> dict[int, list[dict[str, Any] | None]]:
+    """For every annotation id its masks over the frames as RLE, None where nothing is seen."""
+    tracks: dict[int, list[dict[str, Any] | None]] = {anno: [] for anno in annos.values()}
+    for _, labels in frames:
+        for thing_id, anno in annos.items():
+            mask = labels == thing_id
+            tracks[anno].append(encode_rle(mask) if mask.any() else None)
+    return tracks
+
+
+def _mevis_expression(sample: GeneratedSample, annos: dict[int, int], withheld: bool) -> dict[str, Any]:
+    """Object ids count from 0 in a video, annotation ids from 0 in the split."""
+    if withheld:
+        return {"exp": sample.text}
+    ids = list(sample.object_ids)
+    return {"exp": sample.text, "obj_id": [i - 1 for i in ids], "anno_id": [annos[i] for i in ids]}
+
+
+# Ref-YouTube-VOS -----------------------------------------------------------------------------------------------------
+
+
+def _write_ref_youtube_vos(stage: Path, root: Path, videos: Iterable[GeneratedVideo], options: Options) -> Written:
+    if options.split == "train":
+        return _write_ref_youtube_vos_train(stage, root, videos, options)
+    counts = _Counts()
+    folder = _made(stage / "valid")
+    valid = _made(stage / "meta_expressions" / "valid") / "meta_expressions.json"
+    test = _made(stage / "meta_expressions" / "test") / "meta_expressions.json"
+    with _JsonObject(valid, "videos") as valid_meta, _JsonObject(test, "videos") as test_meta:
+        for video, samples in counts.fitting(videos, 1, 1):
+            names = _names(video, options)
+            valid_meta.add(video.id, _youtube_entry(samples, names, with_ids=False))
+            for name, labels in _write_frames(folder / "JPEGImages" / video.id, video, names, options):
+                for k, sample in enumerate(samples if options.public_masks else ()):
+                    target = _made(folder / "Annotations" / video.id / str(k))
+                    _save_binary(np.isin(labels, sample.object_ids), target / f"{name}.png")
+        for video, samples in counts.fitting(options.test_videos, 1, 1):
+            names = _names(video, options)
+            for meta in (valid_meta, test_meta):
+                meta.add(video.id, _youtube_entry(samples, names, with_ids=False))
+            for _ in _write_frames(folder / "JPEGImages" / video.id, video, names, options):
+                pass
+        has_test = test_meta.n > 0
+    if not has_test:
+        shutil.rmtree(test.parent)
+    return counts.written(root)
+
+
+def _write_ref_youtube_vos_train(
+    stage: Path, root: Path, videos: Iterable[GeneratedVideo], options: Options
+) -> Written:
+    counts = _Counts()
+    folder = _made(stage / "train")
+    path = _made(stage / "meta_expressions" / "train") / "meta_expressions.json"
+    with _JsonObject(path, "videos") as meta, _JsonObject(folder / "meta.json", "videos") as objects:
+        for video, samples in counts.fitting(videos, 1, 1):
+            names = _names(video, options)
+            meta.add(video.id, _youtube_entry(samples, names, with_ids=True))
+            masks = _made(folder / "Annotations" / video.id)
+            seen: dict[int, list[str]] = {thing.id: [] for thing in video.things}
+            for name, labels in _write_frames(folder / "JPEGImages" / video.id, video, names, options):
+                _save_indexed(labels, masks / f"{name}.png")
+                for thing_id in np.unique(labels[labels > 0]):
+                    seen[int(thing_id)].append(name)
+            listed = {
+                str(thing.id): {"category": thing.shape, "frames": seen[thing.id]}
+                for thing in video.things
+                if seen[thing.id]
+            }
+            objects.add(video.id, {"objects": listed})
+    return counts.written(root)
+
+
+def _youtube_entry(samples: Sequence[GeneratedSample], names: list[str], *, with_ids: bool) -> dict[str, Any]:
+    expressions: dict[str, dict[str, str]] = {}
+    for k, sample in enumerate(samples):
+        expressions[str(k)] = {"exp": sample.text}
+        if with_ids:
+            expressions[str(k)]["obj_id"] = str(sample.object_ids[0])
+    return {"expressions": expressions, "frames": names}
+
+
+# Ref-DAVIS-17 --------------------------------------------------------------------------------------------------------
+
+
+def _write_ref_davis17(stage: Path, root: Path, videos: Iterable[GeneratedVideo], options: Options) -> Written:
+    original = stage / "DAVIS" if options.split == "valid" else None
+    converted = _made(stage / options.split)
+    path = _made(stage / "meta_expressions" / options.split) / "meta_expressions.json"
+    semantics: dict[str, dict[str, str]] = {}
+    texts: list[tuple[str, DavisObject]] = []
+    with _JsonObject(path, "videos") as meta, _JsonObject(converted / "meta.json", "videos") as objects:
+        for video in videos:
+            described = describe_objects(video)
+            semantics[video.id] = {str(o.label): o.category for o in described}
+            asked = [o for o in described if o.texts]
+            texts += [(video.id, o) for o in asked]
+            names = _names(video, options)
+            meta.add(video.id, {"expressions": _davis_expressions(asked), "frames": names})
+            objects.add(video.id, {"objects": {k: {"category": c} for k, c in semantics[video.id].items()}})
+            _write_davis_frames(converted, original, video, described, names, options)
+    if original is not None:
+        val = _made(original / "ImageSets" / "2017") / "val.txt"
+        val.write_text("".join(f"{video_id}\n" for video_id in semantics), encoding="utf-8")
+        (original / "davis_semantics.json").write_text(json.dumps(semantics, indent=1), encoding="utf-8")
+        write_davis_texts(_made(stage / "davis_text_annotations"), texts)
+    return Written(root, len(semantics), len(ANNOTATORS) * len(texts), 0)
+
+
+def _davis_expressions(asked: Sequence[DavisObject]) -> dict[str, dict[str, str]]:
+    """Numbered as ReferFormer's converter does: by object, then in the order of ``ANNOTATORS``."""
+    return {
+        str(len(ANNOTATORS) * k + j): {"exp": text, "obj_id": str(o.label)}
+        for k, o in enumerate(asked)
+        for j, text in enumerate(o.texts)
+    }
+
+
+def write_davis_texts(folder: Path, texts: Sequence[tuple[str, DavisObject]]) -> None:
+    """The four files of ``davis_text_annotations``, one line ``<video> <object> "<text>"`` per object and file."""
+    for j, (file_name, encoding) in enumerate(ANNOTATORS):
+        lines = [f'{video_id} {o.label} "{o.texts[j]}"\n' for video_id, o in texts]
+        (folder / file_name).write_bytes("".join(lines).encode(encoding))
+
+
+def _write_davis_frames(
+    converted: Path,
+    original: Path | None,
+    video: GeneratedVideo,
+    described: Sequence[DavisObject],
+    names: list[str],
+    options: Options,
+) -> None:
+    relabel = np.zeros(256, np.uint8)
+    for o in described:
+        relabel[o.thing_id] = o.label
+    folders = [converted / "JPEGImages" / video.id, converted / "Annotations" / video.id]
+    copies = (
+        []
+        if original is None
+        else [
+            (folders[0], original / "JPEGImages" / "480p" / video.id),
+            (folders[1], original / "Annotations" / "480p" / video.id),
+            (folders[1], original / "Annotations_unsupervised" / "480p" / video.id),
+        ]
+    )
+    _made(folders[1])
+    for name, labels in _write_frames(folders[0], video, names, options):
+        _save_indexed(relabel[labels], folders[1] / f"{name}.png")
+    for source, copy in copies:
+        shutil.copytree(source, copy)
+
+
+# Files ---------------------------------------------------------------------------------------------------------------
+
+
+class _Counts:
+    """Goes through videos, keeps the samples that a layout can hold, and counts."""
+
+    def __init__(self) -> None:
+        self.n_videos = self.n_expressions = self.n_left_out = 0
+
+    def fitting(
+        self, videos: Iterable[GeneratedVideo], least: int, most: int
+    ) -> Iterator[tuple[GeneratedVideo, list[GeneratedSample]]]:
+        """Videos with their samples of ``least`` to ``most`` targets; those without any are left out."""
+        for video in videos:
+            samples = [s for s in video.samples if least <= len(s.object_ids) <= most]
+            self.n_left_out += len(video.samples) - len(samples)
+            if samples:
+                self.n_videos += 1
+                self.n_expressions += len(samples)
+                yield video, samples
+
+    def written(self, root: Path) -> Written:
+        return Written(root, self.n_videos, self.n_expressions, self.n_left_out)
+
+
+class _JsonObject:
+    """Writes a JSON object entry by entry; with ``wrap``, the object is the one value of another object."""
+
+    def __init__(self, path: Path, wrap: str | None = None) -> None:
+        self._path = path
+        self._wrap = wrap
+        self._keys: set[str] = set()
+
+    def __enter__(self) -> _JsonObject:
+        self._file = self._path.open("w", encoding="utf-8")
+        self._file.write("{" if self._wrap is None else f'{{"{self._wrap}": {{')
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._file.write("}" if self._wrap is None else "}}")
+        self._file.close()
+
+    @property
+    def n(self) -> int:
+        return len(self._keys)
+
+    def add(self, key: str, value: Any) -> None:
+        self.add_raw(key, json.dumps(value))
+
+    def add_raw(self, key: str, text: str) -> None:
+        """An entry whose value is already JSON text. Raises DatasetError where the key was there before."""
+        if key in self._keys:
+            raise DatasetError(f"'{key}' occurs twice in {self._path.name}; give every video its own id.")
+        self._file.write(f"{', ' if self._keys else ''}{json.dumps(key)}: {text}")
+        self._keys.add(key)
+
+
+@contextmanager
+def _staged(root: Path) -> Iterator[Path]:
+    """A folder beside ``root`` whose contents are moved into it at the end, or removed where something went wrong."""
+    stage = root.parent / f".{root.name}.partial-{os.getpid()}"
+    stage.mkdir(parents=True)
+    try:
+        yield stage
+        _move_into(stage, root)
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+
+
+def _move_into(stage: Path, root: Path) -> None:
+    """Renames, which is atomic where ``root`` is new; into an existing root folder by folder, never over anything."""
+    if not root.exists():
+        stage.rename(root)
+        return
+    units = list(_units(stage, root))
+    taken = [str(target) for _, target in units if target.exists() or target.is_symlink()]
+    if taken:
+        raise UsageError(f"Already there: {', '.join(taken)}. Remove it or give another folder.")
+    for source, target in units:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        source.rename(target)
+
+
+def _units(stage: Path, root: Path) -> Iterator[tuple[Path, Path]]:
+    """What to rename: top-level entries, except that splits share the folder ``meta_expressions``."""
+    for entry in sorted(stage.iterdir()):
+        if entry.name == "meta_expressions":
+            yield from ((part, root / entry.name / part.name) for part in sorted(entry.iterdir()))
+        else:
+            yield entry, root / entry.name
+
+
+def _names(video: GeneratedVideo, options: Options) -> list[str]:
+    return [f"{t * options.frame_step:05d}" for t in range(video.n_frames)]
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _write_frames(
+    folder: Path, video: GeneratedVideo, names: Sequence[str], options: Options
+) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+    """Writes the JPEG of each frame and then gives its name and labels, uint8 (H, W)."""
+    _made(folder)
+    for name, frame in zip(names, video.frames(), strict=True):
+        Image.fromarray(frame.rgb).save(folder / f"{name}.jpg", quality=options.jpeg_quality)
+        yield name, frame.labels
+
+
+def _save_binary(mask: NDArray[np.bool_], path: Path) -> None:
+    """Mode L, values 0 and 255."""
+    _save_png(Image.fromarray(mask.astype(np.uint8) * np.uint8(255)), path)
+
+
+def _save_indexed(labels: NDArray[np.uint8], path: Path) -> None:
+    """Mode P with the DAVIS palette, values are object labels."""
+    image = Image.fromarray(labels)
+    image.putpalette(davis_palette())
+    _save_png(image, path)
+
+
+def _save_png(image: Image.Image, path: Path) -> None:
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG", compress_level=1)
+    path.write_bytes(buffer.getvalue())
+
+
+def davis_palette() -> list[int]:
+    """The PASCAL VOC colour map that DAVIS uses, 768 numbers: a label's bits go to the high bits of R, G and B."""
+    palette = np.zeros((256, 3), np.uint8)
+    for label in range(256):
+        for bit in range(8):
+            for channel in range(3):
+                palette[label, channel] |= (label >> (3 * bit + channel) & 1) << (7 - bit)
+    return [int(v) for v in palette.ravel()]
+
+
+def _tracks(pool: int, n_frames: int, height: int, width: int) -> list[list[str]]:
+    """Rendered tracks, each a list with the JSON text of an RLE or ``null`` per frame."""
+    tracks: list[list[str]] = []
+    number = 0
+    while len(tracks) < pool:
+        (video,) = generate("train", 1, height=height, width=width, n_frames=n_frames, first=number, n_sentences=0)
+        found: list[list[str]] = [[] for _ in video.things]
+        for t in range(n_frames):
+            labels = video.renderer.labels(t)
+            for thing, track in zip(video.things, found, strict=True):
+                mask = labels == thing.id
+                track.append(json.dumps(encode_rle(mask)) if mask.any() else "null")
+        tracks += found
+        number += 1
+    return tracks[:pool]
+
+
+Writer = Callable[[Path, Path, Iterable[GeneratedVideo], Options], Written]
+_LAYOUTS: dict[str, tuple[tuple[str, ...], int, Writer]] = {
+    "reasonvos": (("",), 1, _write_reasonvos),
+    "mevis": (("valid_u", "train", "valid"), 1, _write_mevis),
+    "ref-youtube-vos": (("valid", "train"), 5, _write_ref_youtube_vos),
+    "ref-davis17": (("valid", "train"), 1, _write_ref_davis17),
+}
+LAYOUTS = tuple(_LAYOUTS)
