@@ -1,0 +1,499 @@
+"""From predictions to a result: ``evaluate`` for files and runs, ``Evaluator`` for training loops.
+
+Both let the protocol score one video after the other with its own ``score_video`` and form the means with its own
+``aggregate``, so the arithmetic is one.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ..datasets.errors import ProtocolError, RunError, UsageError
+from ..datasets.types import RVOSDataset, Sample
+from .machine import worker_count
+from .predictions.base import ExpressionPredictions, MergedPredictions
+from .predictions.memory import MemoryPredictions
+from .protocols.base import Protocol, Unit, UnitScore
+from .results import Result
+from .runs import PredictionLine, PredictionsRecord, Run, SummaryRecord, is_run, new_record
+from .scheduler import run_tasks
+
+Predictions = ExpressionPredictions | MergedPredictions
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where an evaluation stands.
+
+    Attributes:
+        protocol: id of the protocol that is being applied.
+        done: videos scored so far, of ``total``.
+        J_and_F: mean of J&F over the units counted so far, 0-1; None before the first.
+    """
+
+    protocol: str
+    done: int
+    total: int
+    J_and_F: float | None
+
+
+def evaluate(
+    predictions: str | os.PathLike[str] | Run | Predictions,
+    dataset: RVOSDataset | str | None = None,
+    *,
+    root: str | os.PathLike[str] | None = None,
+    protocol: str | Protocol | Sequence[str | Protocol] | None = None,
+    out: str | os.PathLike[str] | None = None,
+    workers: int | None = None,
+    resume: bool = False,
+    threshold: float | None = None,
+    layout: str | None = None,
+    per_frame: bool = False,
+    limit: int | None = None,
+    bounds: bool = False,
+    progress: Callable[[Progress], None] | None = None,
+) -> Result | list[Result]:
+    """Score predictions under one or several protocols.
+
+    Args:
+        predictions: a prediction folder, archive or JSON file in any layout that rvos reads; a run of ``predict``;
+            or predictions that are already open.
+        dataset: a dataset or its name as ``name/split``; a run knows its own.
+        root: the dataset's folder, where ``dataset`` is a name or comes from the run.
+        protocol: an id, several, or ``all`` that apply; by default the dataset's own (for Ref-DAVIS-17 Hungarian and
+            per-expression side by side).
+        out: the run folder that scores are written to; with several protocols one folder per id below it. A run of
+            ``predict`` keeps its scores itself; scores under further protocols lie in folders named by their ids.
+            By default nothing is written for other predictions.
+        workers: processes; by default one per core that affinity, cgroup quota and memory allow. Results do not
+            depend on it.
+        resume: continue the run in ``out``; scored videos are kept, failed ones tried again.
+        threshold: share of the largest value (0-1] from which grey or soft values are foreground.
+        layout: how to read ``predictions`` where it cannot be told from the files.
+        per_frame: keep J and F of every frame.
+        limit: score only the first ``limit`` videos; the result says that it is partial.
+        bounds: also score a perfect and an empty predictor: the protocol's ceiling and floor on this data.
+        progress: called after every video.
+
+    Returns:
+        A result; a list of them where several protocols were asked for.
+
+    Raises:
+        RvosError: where data, predictions or protocol cannot be used, or a folder cannot be written.
+        KeyboardInterrupt: after what was finished is saved and the run marked ``interrupted``.
+    """
+    source = _source(predictions)
+    data = _dataset(source, dataset, root)
+    limit = _limit(limit, source)
+    chosen = _protocols(protocol, data)
+    options = _Options(workers, resume, threshold, limit, bounds, progress)
+    jobs = [ScoringJob(data, p, files, per_frame) for p, files in _files_for(chosen, source, data, threshold, layout)]
+    folders = _folders(source, out, [job.protocol.id for job in jobs], several=len(chosen) > 1)
+    results = _verified(jobs, [_evaluate_one(job, source, f, options) for job, f in zip(jobs, folders, strict=True)])
+    return results if len(chosen) > 1 else results[0]
+
+
+@dataclass(frozen=True)
+class _Options:
+    workers: int | None
+    resume: bool
+    threshold: float | None
+    limit: int | None
+    bounds: bool
+    progress: Callable[[Progress], None] | None
+
+
+# One protocol ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ScoringJob:
+    """What scoring any video needs; picklable, sent to each worker once."""
+
+    dataset: RVOSDataset
+    protocol: Protocol
+    predictions: Predictions
+    per_frame: bool = False
+
+
+def score_video(job: ScoringJob, video_id: str) -> list[UnitScore]:
+    """Scores of a video's units, with the time spent shared among them. Raises what the protocol raises."""
+    start = time.perf_counter()
+    scores = job.protocol.score_video(job.dataset, video_id, job.predictions, job.per_frame)
+    share = (time.perf_counter() - start) / max(1, len(scores))
+    return [replace(s, seconds=s.seconds or share) for s in scores]
+
+
+class Plan:
+    """The units that a run must end with, by video, and what the model did not manage.
+
+    Attributes:
+        units: by video, in the protocol's order; with a limit those of the dataset's first videos.
+    """
+
+    def __init__(
+        self, dataset: RVOSDataset, protocol: Protocol, limit: int | None = None, notes: Sequence[PredictionLine] = ()
+    ) -> None:
+        wanted = {video.id for video in dataset.videos[:limit]}
+        self.units: dict[str, list[Unit]] = {}
+        for unit in protocol.units(dataset):
+            if unit.video_id in wanted:
+                self.units.setdefault(unit.video_id, []).append(_with_tags(unit, dataset))
+        self._failures = {(n.video_id, n.expression_id): n.reason for n in notes if n.status == "failed"}
+
+    @property
+    def videos(self) -> list[str]:
+        return list(self.units)
+
+    def completed(self, video_id: str, scores: Sequence[UnitScore] | None, error: str = "") -> list[UnitScore]:
+        """One score for every unit of the video, whatever scoring gave; what it did not give has ``failed``."""
+        found = {s.unit.key: s for s in scores or ()}
+        reason = error or "the protocol gave no score for it"
+        return [
+            self._with_failure(replace(found[u.key], unit=u)) if u.key in found else _failed(u, reason)
+            for u in self.units[video_id]
+        ]
+
+    def kept(self, scores: Sequence[UnitScore]) -> list[UnitScore]:
+        """The scores of videos that need no second look: all units are there and none failed while being scored."""
+        found = {s.unit.key: s for s in scores}
+        done = [
+            [found[u.key] for u in units]
+            for units in self.units.values()
+            if all(u.key in found and found[u.key].status != "failed" for u in units)
+        ]
+        return [score for video in done for score in video]
+
+    def in_order(self, scores: Sequence[UnitScore]) -> list[UnitScore]:
+        """The scores in the protocol's order."""
+        found = {s.unit.key: s for s in scores}
+        return [found[u.key] for units in self.units.values() for u in units]
+
+    def _with_failure(self, score: UnitScore) -> UnitScore:
+        """A unit without predictions because the model raised has ``failed``, with what the model said."""
+        reason = self._failures.get((score.unit.video_id, score.unit.expression_id or ""))
+        if score.status != "missing" or reason is None:
+            return score
+        return replace(score, status="failed", reason=f"the model raised: {reason}")
+
+
+def _failed(unit: Unit, reason: str) -> UnitScore:
+    return UnitScore(unit, "failed", J=0.0, F=0.0, reason=reason)
+
+
+def _with_tags(unit: Unit, dataset: RVOSDataset) -> Unit:
+    """The unit with its expression's kind and form among its tags, so that results break down by them."""
+    if unit.expression_id is None:
+        return unit
+    expression = dataset.sample(f"{unit.video_id}/{unit.expression_id}").expression
+    tags: dict[str, Any] = {**expression.tags, "kind": expression.kind}
+    if expression.is_sentence is not None:
+        tags["form"] = "sentence" if expression.is_sentence else "phrase"
+    return replace(unit, tags={**tags, **unit.tags})
+
+
+def _evaluate_one(job: ScoringJob, source: Source, folder: Path | None, options: _Options) -> Result:
+    plan = Plan(job.dataset, job.protocol, options.limit, source.predictions() if isinstance(source, Run) else ())
+    record = _predictions_record(job.predictions, options.threshold)
+    if folder is None:
+        scores = [s for video in _scored(job, plan, plan.videos, options) for s in video]
+        return _result(job, plan.in_order(scores), record, options)
+    run = _run(job, source, folder, record, options)
+    kept = plan.kept(run.scores()) if options.resume else []
+    run.replace_scores(kept)
+    scores = kept + _scored_into(run, job, plan, kept, options)
+    ordered = plan.in_order(scores)
+    run.replace_scores(ordered)
+    run.finish(_summary(job, ordered, options))
+    return Result(run.record, tuple(ordered), run.path)
+
+
+def _scored_into(
+    run: Run, job: ScoringJob, plan: Plan, kept: Sequence[UnitScore], options: _Options
+) -> list[UnitScore]:
+    """Score what is left and write each video's lines as they come; the run's status says how it ended."""
+    finished = {s.unit.video_id for s in kept}
+    todo = [v for v in plan.videos if v not in finished]
+    scores: list[UnitScore] = []
+    try:
+        with closing(_scored(job, plan, todo, options, kept)) as videos:
+            for video in videos:
+                run.append(video)
+                scores += video
+    except KeyboardInterrupt:
+        run.save(status="interrupted", reason="stopped by Ctrl-C")
+        raise
+    except RunError:
+        raise  # the folder cannot be written to: its last state stays
+    except Exception as error:
+        run.save(status="failed", reason=str(error))
+        raise
+    return scores
+
+
+def _scored(
+    job: ScoringJob, plan: Plan, videos: Sequence[str], options: _Options, kept: Sequence[UnitScore] = ()
+) -> Iterator[list[UnitScore]]:
+    """The scores of each video as it is ready, in any order."""
+    meter = _Meter(job.protocol.id, len(plan.units), options.progress)
+    meter.add(len(plan.units) - len(videos), kept)
+    with closing(run_tasks(score_video, job, videos, worker_count(options.workers, len(videos)))) as outcomes:
+        for outcome in outcomes:
+            scores = plan.completed(videos[outcome.index], outcome.value, outcome.error)
+            yield scores
+            meter.add(1, scores)
+
+
+class _Meter:
+    """Keeps the running mean that a progress bar shows."""
+
+    def __init__(self, protocol: str, total: int, report: Callable[[Progress], None] | None) -> None:
+        self.protocol, self.total, self.report = protocol, total, report
+        self.done, self.n, self.sum = 0, 0, 0.0
+
+    def add(self, videos: int, scores: Sequence[UnitScore]) -> None:
+        values = [s.J_and_F for s in scores if s.counted and s.J_and_F is not None]
+        self.done, self.n, self.sum = self.done + videos, self.n + len(values), self.sum + sum(values)
+        if self.report is not None:
+            self.report(Progress(self.protocol, self.done, self.total, self.sum / self.n if self.n else None))
+
+
+def _result(job: ScoringJob, scores: Sequence[UnitScore], predictions: PredictionsRecord, options: _Options) -> Result:
+    record = new_record(job.dataset, job.protocol, predictions=predictions, limit=options.limit)
+    record.summary = _summary(job, scores, options)
+    record.status = "finished"
+    return Result(record, tuple(scores))
+
+
+def _summary(job: ScoringJob, scores: Sequence[UnitScore], options: _Options) -> SummaryRecord:
+    summary = SummaryRecord.of(job.protocol.aggregate(scores), scores)
+    summary.stamps = _stamps(job.protocol, scores, options.limit)
+    return summary
+
+
+def _predictions_record(predictions: Predictions, threshold: float | None) -> PredictionsRecord:
+    return PredictionsRecord(
+        path=str(predictions.path),
+        layout=predictions.layout,
+        merge_rule=getattr(predictions, "merge_rule", None),
+        threshold=threshold,
+    )
+
+
+# What was given -------------------------------------------------------------------------------------------------------
+
+Source = Run | Path | ExpressionPredictions | MergedPredictions
+
+
+def _source(predictions: Any) -> Source:
+    if isinstance(predictions, (str, os.PathLike)) and not isinstance(predictions, Run):
+        path = Path(predictions)
+        return Run.open(path) if is_run(path) else path
+    return predictions
+
+
+def _dataset(source: Source, dataset: RVOSDataset | str | None, root: str | os.PathLike[str] | None) -> RVOSDataset:
+    if isinstance(dataset, RVOSDataset):
+        return dataset
+    from ..datasets.registry import load
+
+    if dataset is not None:
+        return load(dataset, root=root)
+    if isinstance(source, Run):
+        made_on = source.record.dataset
+        return load(made_on.id, root=root or made_on.root)
+    raise UsageError("Which dataset was predicted? Give it as name/split, e.g. rvos.evaluate(path, 'mevis/valid_u').")
+
+
+def _limit(limit: int | None, source: Source) -> int | None:
+    if limit is not None and limit < 1:
+        raise UsageError(f"The limit is {limit}; give a number of videos, at least 1.")
+    return source.record.limit if limit is None and isinstance(source, Run) else limit
+
+
+def _protocols(asked: str | Protocol | Sequence[str | Protocol] | None, dataset: RVOSDataset) -> list[Protocol]:
+    """The protocols asked for. Raises ProtocolError where one does not apply."""
+    if asked is None or asked == "all":
+        from .protocols import default_protocols, protocols_for
+
+        return protocols_for(dataset) if asked else default_protocols(dataset)
+    names = [asked] if isinstance(asked, (str, Protocol)) else list(asked)
+    chosen = [_protocol(name) for name in names]
+    for protocol in chosen:
+        obstacle = protocol.applies_to(dataset)
+        if obstacle:
+            raise ProtocolError(obstacle)
+    return chosen
+
+
+def _protocol(name: str | Protocol) -> Protocol:
+    if isinstance(name, Protocol):
+        return name
+    from .protocols import get_protocol
+
+    return get_protocol(name)
+
+
+def _files_for(
+    protocols: Sequence[Protocol],
+    source: Source,
+    dataset: RVOSDataset,
+    threshold: float | None,
+    layout: str | None,
+) -> Iterator[tuple[Protocol, Predictions]]:
+    """Each protocol with the predictions in the form it asks for. Raises PredictionError, ProtocolError."""
+    opened = _opened(source, dataset, threshold, layout)
+    for protocol in protocols:
+        yield protocol, as_asked(protocol, opened, dataset)
+
+
+def _opened(source: Source, dataset: RVOSDataset, threshold: float | None, layout: str | None) -> Predictions:
+    from .predictions.run_masks import RunMasks
+
+    if isinstance(source, Run):
+        if not source.masks.is_dir():
+            raise RunError(f"{source.path} holds no masks to score (no folder masks/); give the predictions it scored.")
+        return RunMasks(source.masks)
+    if isinstance(source, Path):
+        from .predictions import open_predictions
+
+        return open_predictions(source, dataset, threshold=threshold, layout=layout)
+    if threshold is not None or layout is not None:
+        raise UsageError("threshold and layout are for prediction files; these predictions are open already.")
+    return source
+
+
+def as_asked(protocol: Protocol, predictions: Predictions, dataset: RVOSDataset) -> Predictions:
+    """The predictions in the form that the protocol scores: masks per expression, or merged label maps."""
+    return predictions
+
+
+# Run folders ----------------------------------------------------------------------------------------------------------
+
+
+def _folders(
+    source: Source, out: str | os.PathLike[str] | None, ids: Sequence[str], several: bool
+) -> list[Path | None]:
+    """Where each protocol's scores go; None for nowhere."""
+    if out is not None:
+        return [Path(out) / name if several else Path(out) for name in ids]
+    if not isinstance(source, Run):
+        return [None] * len(ids)
+    own = source.record.protocol.id if source.record.protocol else ids[0]
+    return [source.path if name == own else source.path / name for name in ids]
+
+
+def _run(job: ScoringJob, source: Source, folder: Path, record: PredictionsRecord, options: _Options) -> Run:
+    """The run that the scores go to: the run of the masks itself, or one of its own."""
+    if isinstance(source, Run) and folder == source.path:
+        source.start_scoring(job.dataset, job.protocol, record)
+        return source
+    # Below a run of masks, scores are derived and may be computed anew at any time.
+    derived = isinstance(source, Run) and source.path in folder.parents
+    predictor = source.record.predictor if isinstance(source, Run) else None
+    return Run.create(
+        folder,
+        job.dataset,
+        protocol=job.protocol,
+        predictor=predictor,
+        predictions=record,
+        limit=options.limit,
+        resume=options.resume or derived,
+    )
+
+
+# Training loops -------------------------------------------------------------------------------------------------------
+
+
+class Evaluator:
+    """Collects masks inside a training loop and scores them with the arithmetic of ``evaluate``.
+
+        evaluator = Evaluator(dataset, "mevis@1")
+        evaluator.update(sample, frame_index, mask)        # on every rank, in any order
+        evaluator.merge(other)                             # evaluators gathered from the other ranks; picklable
+        result = evaluator.compute()
+        evaluator.reset()                                  # before the next epoch
+
+    Masks are held as RLE. The first mask of a (sample, frame) stays, so a sample that a padded sampler shows twice
+    counts once. What was never given is missing and counts as wrong.
+    """
+
+    def __init__(self, dataset: RVOSDataset, protocol: str | Protocol) -> None:
+        """Raises ProtocolError where the protocol does not apply to the dataset."""
+        self.dataset = dataset
+        self.protocol = _protocols(protocol, dataset)[0]
+        self.predictions = MemoryPredictions()
+
+    def update(self, sample: Sample | str, frame_index: int, mask: Any) -> None:
+        """Take one mask.
+
+        Args:
+            sample: the sample or its key.
+            frame_index: index into the video's scored frames.
+            mask: bool or integer (H, W) at the video's size, or float logits (h, w) on any device.
+
+        Raises:
+            UnknownNameError: no such sample in the dataset.
+            PredictionInvalid: shape or dtype do not fit, or logits hold NaN.
+            IndexError: the video has no such frame.
+        """
+        known = self.dataset.sample(sample if isinstance(sample, str) else sample.key)
+        self.predictions.update(known, frame_index, mask)
+
+    def merge(self, other: Evaluator) -> None:
+        """Take over what another process collected.
+
+        Raises:
+            UsageError: where it works on other data or under another protocol.
+        """
+        mine = (self.protocol.id, self.dataset.id, self.dataset.fingerprint)
+        theirs = (other.protocol.id, other.dataset.id, other.dataset.fingerprint)
+        if mine != theirs:
+            raise UsageError(f"Only evaluators of one protocol and dataset can be merged, found {mine} and {theirs}.")
+        self.predictions.merge(other.predictions)
+
+    def compute(self, per_frame: bool = False) -> Result:
+        """The result over the whole dataset, scored in this process."""
+        result = evaluate(self.predictions, self.dataset, protocol=self.protocol, workers=1, per_frame=per_frame)
+        assert isinstance(result, Result)
+        return result
+
+    def reset(self) -> None:
+        """Forget all masks."""
+        self.predictions = MemoryPredictions()
+
+
+# Stamps ---------------------------------------------------------------------------------------------------------------
+
+
+def _stamps(protocol: Protocol, scores: Sequence[UnitScore], limit: int | None) -> list[str]:
+    """What a strict result may claim where nothing is missing: the script's own number."""
+    complete = limit is None and all(s.status == "ok" and not s.flags for s in scores)
+    if not (protocol.strict and protocol.equals and complete):
+        return []
+    return [f"Nothing is missing: equals the official script ({protocol.equals})."]
+
+
+def _verified(jobs: Sequence[ScoringJob], results: Sequence[Result]) -> list[Result]:
+    """Where the script-named protocol was scored too, take back a stamp that its values contradict."""
+    by_id = {r.protocol.id: r for r in results}
+    for job, result in zip(jobs, results, strict=True):
+        script = by_id.get(job.protocol.equals)
+        if not result.summary.stamps or script is None or _same_values(result, script):
+            continue
+        result.summary.stamps.clear()
+        result.summary.warnings.append(f"Differs from {script.protocol.id} although nothing is missing.")
+        if result.path is not None:
+            Run(result.path, result.record).save()
+    return list(results)
+
+
+def _same_values(one: Result, other: Result) -> bool:
+    pairs = ((one.J, other.J), (one.F, other.F), (one.J_and_F, other.J_and_F))
+    return all(a == b or (a is not None and b is not None and abs(a - b) <= 1e-12) for a, b in pairs)
