@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,9 @@ from .images import png_grey, png_labels
 from .types import BoolMask, Masklet, MaskSource
 
 Rle = Mapping[str, Any]
+
+#: the largest mask that is decoded; a broken size must not ask for all memory
+MAX_PIXELS = 1 << 28
 
 
 @dataclass(frozen=True)
@@ -154,55 +158,60 @@ def select_labels(label_map: NDArray[np.uint8], labels: Sequence[int]) -> BoolMa
     return table[label_map]
 
 
-def decode_rle(rle: Rle) -> BoolMask:
+def decode_rle(rle: Rle, place: str = "") -> BoolMask:
     """A COCO RLE dictionary (compressed string, bytes, or uncompressed list of counts) as bool (H, W).
+
+    The counts are checked before a pixel is written: pycocotools' own decoder writes past the end of the mask where
+    they do not fit its size.
+
+    Args:
+        rle: ``{"size": [h, w], "counts": ...}``.
+        place: where it comes from, for the error message.
 
     Raises:
         DatasetError: where the dictionary is not an RLE or its counts do not fill its size.
     """
-    from pycocotools import mask as coco
-
     try:
-        height, width = (int(v) for v in rle["size"])
-        counts = rle["counts"]
-        if min(height, width) < 1:
-            raise ValueError(f"impossible size {height}x{width}")
-        if isinstance(counts, list):
-            if sum(counts) != height * width or min(counts) < 0:
-                raise ValueError(f"counts sum to {sum(counts)}, expected {height * width}, none negative")
-            packed = coco.frPyObjects({"size": [height, width], "counts": counts}, height, width)
-        else:
-            packed = {"size": [height, width], "counts": counts.encode() if isinstance(counts, str) else counts}
-            if (total := _sum_of_counts(packed["counts"])) != height * width:
-                # Checked here because pycocotools hands out uninitialised memory, or writes past it, otherwise.
-                raise ValueError(f"counts sum to {total}, expected {height * width}")
-        return coco.decode(packed).astype(bool)
-    except (KeyError, TypeError, ValueError) as error:
-        raise DatasetError(f"Not a COCO RLE with 'size' and 'counts' ({error}): {str(rle)[:80]}") from error
+        height, width = (operator.index(v) for v in rle["size"])
+        if min(height, width) < 1 or height * width > MAX_PIXELS:
+            raise ValueError(f"size {height}x{width}, expected 1 to {MAX_PIXELS} pixels")
+        counts = _run_lengths(rle["counts"])
+        if counts.min(initial=0) < 0 or counts.max(initial=0) > height * width or counts.sum() != height * width:
+            raise ValueError(f"counts sum to {counts.sum()}, expected {height * width}, none negative")
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        where = f"{place}: " if place else ""
+        raise DatasetError(f"{where}not a COCO RLE with 'size' and 'counts' ({error}): {str(rle)[:80]}") from error
+    runs = np.zeros(len(counts), bool)
+    runs[1::2] = True
+    return np.ascontiguousarray(np.repeat(runs, counts).reshape(width, height).T)
 
 
-def _sum_of_counts(counts: bytes) -> int:
-    """Pixels that a compressed COCO RLE covers. Raises ValueError where it is none.
+def _run_lengths(counts: Any) -> NDArray[np.int64]:
+    """Run lengths, background first, from a list or from the compressed string of the COCO API.
 
-    Five bits a character, the lowest first; bit 6 says that the number goes on, bit 5 of its last character is the
-    sign; from the fourth number on it is the difference to the last but one (pycocotools' ``rleToString``).
+    The string keeps five bits a character, lowest first, bit 5 = more follow, bit 4 of the last = sign; from the
+    fourth run on it keeps the difference to the run before the last (cocodataset/cocoapi, rleFrString).
     """
-    digits = np.frombuffer(counts, np.uint8).astype(np.int64) - 48
-    if digits.size == 0 or digits.min() < 0 or digits.max() > 63 or digits[-1] & 32:
-        raise ValueError("the counts are empty, cut short, or hold characters that no RLE has")
-    ends = np.flatnonzero((digits & 32) == 0)
-    starts = np.concatenate(([0], ends[:-1] + 1))
-    lengths = ends - starts + 1
-    if lengths.max() > 8:
-        raise ValueError("the counts hold a number that is too long")
-    places = np.arange(digits.size) - np.repeat(starts, lengths)
-    numbers = np.add.reduceat((digits & 31) << (5 * places), starts)
-    numbers -= np.where(digits[ends] & 16, np.int64(1) << (5 * lengths), 0)
-    numbers[1::2] = np.cumsum(numbers[1::2])
-    numbers[2::2] = np.cumsum(numbers[2::2])
-    if numbers.min() < 0:
-        raise ValueError("the counts hold a negative number")
-    return int(numbers.sum())
+    if isinstance(counts, list):
+        lengths = np.asarray(counts)
+        if lengths.ndim != 1 or lengths.dtype.kind not in "iu":
+            raise ValueError("the counts are not a list of whole numbers")
+        return lengths.astype(np.int64)
+    text = np.frombuffer(counts.encode("ascii") if isinstance(counts, str) else bytes(counts), np.uint8)
+    bits = text.astype(np.int64) - 48
+    if not len(text) or bits.min() < 0 or bits.max() > 63 or bits[-1] & 32:
+        raise ValueError("the counts are no compressed RLE string")
+    last = np.flatnonzero(bits & 32 == 0)
+    first = np.concatenate([[0], last[:-1] + 1])
+    n_characters = last - first + 1
+    if n_characters.max() > 7:
+        raise ValueError("a run of more than 35 bits")
+    place = np.arange(len(text)) - np.repeat(first, n_characters)
+    values = np.add.reduceat((bits & 31) << (5 * place), first)
+    values -= np.where(bits[last] & 16, np.int64(1) << (5 * n_characters), 0)
+    values[1::2] = np.cumsum(values[1::2])
+    values[2::2] = np.cumsum(values[2::2])
+    return values
 
 
 def encode_rle(mask: NDArray[Any]) -> dict[str, Any]:

@@ -1,0 +1,121 @@
+"""Where data and caches are: roots from the call, the environment or the config file.
+
+Config file (``rvos datasets roots --set mevis=/data/mevis`` writes it), TOML::
+
+    [roots]
+    mevis = "/data/mevis"
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from .errors import DatasetError, UsageError
+
+
+def data_root(name: str, folders: Sequence[str] = ()) -> Path:
+    """The folder of dataset ``name``: first of ``RVOS_<NAME>_ROOT``, the config file, ``RVOS_DATA_ROOT``.
+
+    Args:
+        name: e.g. ``ref-davis17``, whose variable is ``RVOS_REF_DAVIS17_ROOT``.
+        folders: further names under which the dataset's folder may lie in ``RVOS_DATA_ROOT``.
+
+    Raises:
+        UsageError: where none of them tells.
+    """
+    own = os.environ.get(root_variable(name))
+    if own:
+        return Path(own).expanduser()
+    configured = configured_roots()
+    if name in configured:
+        return configured[name]
+    common = os.environ.get("RVOS_DATA_ROOT")
+    candidates = [Path(common).expanduser() / folder for folder in (name, *folders)] if common else []
+    found = next((path for path in candidates if path.is_dir()), None)
+    if found is None:
+        tried = f" (RVOS_DATA_ROOT={common} holds no folder {', '.join(p.name for p in candidates)})" if common else ""
+        raise UsageError(
+            f"No folder known for {name}{tried}. Give --root FOLDER, set {root_variable(name)}, or remember it with: "
+            f"rvos datasets roots --set {name}=FOLDER"
+        )
+    return found
+
+
+def root_variable(name: str) -> str:
+    """``RVOS_REF_DAVIS17_ROOT`` for ``ref-davis17``."""
+    return f"RVOS_{name.upper().replace('-', '_')}_ROOT"
+
+
+def configured_roots() -> dict[str, Path]:
+    """The roots in the config file. Raises DatasetError where it cannot be read."""
+    roots = _read_config().get("roots", {})
+    if not isinstance(roots, dict) or not all(isinstance(v, str) for v in roots.values()):
+        raise DatasetError(f'{config_file()}: expected a table [roots] of folders, e.g. mevis = "/data/mevis".')
+    return {name: Path(folder).expanduser() for name, folder in roots.items()}
+
+
+def remember_root(name: str, folder: Path | None) -> None:
+    """Write the root of ``name`` to the config file, or forget it where ``folder`` is None."""
+    roots = configured_roots()
+    roots.pop(name, None)
+    if folder is not None:
+        roots[name] = folder.expanduser().absolute()
+    config = {**_read_config(), "roots": {key: str(value) for key, value in sorted(roots.items())}}
+    replace_file(config_file(), _to_toml(config).encode())
+
+
+def config_file() -> Path:
+    """``$RVOS_CONFIG``, or ``rvos/config.toml`` in the user's config folder."""
+    given = os.environ.get("RVOS_CONFIG")
+    if given:
+        return Path(given)
+    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "rvos" / "config.toml"
+
+
+def cache_dir() -> Path:
+    """``$RVOS_CACHE``, or ``rvos`` in the user's cache folder. Everything in it can be deleted at any time."""
+    given = os.environ.get("RVOS_CACHE")
+    return Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rvos"
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all. Raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def _read_config() -> dict[str, Any]:
+    try:
+        import tomllib
+    except ModuleNotFoundError:  # Python 3.10
+        import tomli as tomllib
+    path = config_file()
+    if not path.exists():
+        return {}
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"{path}: not a readable TOML file ({error}); correct or delete it.") from error
+
+
+def _to_toml(config: dict[str, Any]) -> str:
+    """TOML of the two levels that the config file has: tables of strings, numbers and booleans."""
+    lines: list[str] = []
+    for table, values in config.items():
+        lines.append(f"[{table}]")
+        # JSON strings, numbers and booleans are TOML as well.
+        lines.extend(f"{json.dumps(key)} = {json.dumps(value, ensure_ascii=False)}" for key, value in values.items())
+        lines.append("")
+    return "\n".join(lines)

@@ -1,0 +1,170 @@
+"""Datasets by name. A new dataset is one loader module, one card and one entry of ``DATASETS``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any
+
+from .config import data_root
+from .errors import DatasetError, UnknownNameError, UsageError
+from .types import RVOSDataset
+
+ENTRY_POINT_GROUP = "rvos.datasets"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """How a dataset is found.
+
+    Attributes:
+        target: ``module:Class``; relative modules are below this package.
+        splits: their names; ``("",)`` for a dataset without splits; empty where the class decides.
+        aliases: other names of the dataset, in lower case with '-' for '_'.
+        split_aliases: other names of splits.
+        folders: names under which its folder may lie in ``RVOS_DATA_ROOT``.
+    """
+
+    target: str
+    splits: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
+    split_aliases: Mapping[str, str] = field(default_factory=dict)
+    folders: tuple[str, ...] = ()
+
+
+DATASETS = {
+    "reasonvos": Entry(".reasonvos:ReasonVOS", ("",), ("reason-vos",), folders=("ReasonVOS",)),
+    "mevis": Entry(
+        ".mevis:MeViS",
+        ("train", "valid_u", "valid"),
+        ("mevis-v1", "mevis-v2", "mevisv2"),
+        {"val_u": "valid_u", "validu": "valid_u", "valu": "valid_u", "val": "valid"},
+        ("MeViS", "MeViSv2"),
+    ),
+    "ref-youtube-vos": Entry(
+        ".ref_youtube_vos:RefYouTubeVOS",
+        ("train", "valid"),
+        ("refytvos", "ref-ytvos", "ref-yt-vos", "rytvos", "ref-youtube-vos-2021", "refyoutubevos", "ytvos"),
+        {"val": "valid"},
+        ("ref_youtube_vos", "ref-ytvos", "refytvos", "rvos"),
+    ),
+    "ref-davis17": Entry(
+        ".ref_davis17:RefDAVIS17",
+        ("train", "valid"),
+        ("davis", "davis17", "ref-davis", "ref-davis-17", "refdavis", "refdavis17", "ref-davis2017"),
+        {"val": "valid"},
+        ("ref_davis17", "ref-davis", "refdavis", "ref_davis"),
+    ),
+}
+
+
+def load(name: str, root: str | Path | None = None, **options: Any) -> RVOSDataset:
+    """Open a split of a dataset.
+
+    Args:
+        name: ``mevis/valid_u``, ``reasonvos``, ``davis/val``, … (aliases are accepted, letter case does not matter).
+        root: the dataset's folder; by default ``RVOS_<NAME>_ROOT``, the config file, ``RVOS_DATA_ROOT``, in this order.
+        options: further arguments of the loader, e.g. ``layout="original"`` for Ref-DAVIS-17.
+
+    Raises:
+        UnknownNameError: unknown dataset or split, with near matches.
+        UsageError: no split named where there are several, no root known, an option that the loader does not have.
+        DatasetError: what is wrong with the root or its annotations.
+    """
+    dataset, split = resolve(name)
+    entry = entry_of(dataset)
+    loader = loader_class(dataset)
+    folder = Path(root).expanduser() if root is not None else data_root(dataset, entry.folders)
+    _check_options(dataset, loader, options)
+    return loader(folder, split, **options)  # type: ignore[call-arg]  # a loader's own signature
+
+
+def dataset_ids() -> list[str]:
+    """Every known ``name`` or ``name/split``."""
+    return [
+        f"{name}/{split}" if split else name for name in dataset_names() for split in entry_of(name).splits or ("",)
+    ]
+
+
+def dataset_names() -> list[str]:
+    """Names of all datasets, those of other packages last."""
+    return [*DATASETS, *(name for name in _plugins() if name not in DATASETS)]
+
+
+def resolve(name: str) -> tuple[str, str]:
+    """(dataset, split) that a name or an alias means.
+
+    Raises:
+        UnknownNameError: unknown dataset or split.
+        UsageError: no split named where there are several.
+    """
+    given, _, given_split = name.strip().partition("/")
+    dataset = _dataset_named(given)
+    entry = entry_of(dataset)
+    split = given_split.strip().lower().replace("-", "_")
+    split = entry.split_aliases.get(split, split)
+    if not entry.splits:
+        return dataset, given_split
+    splits = {s.lower().replace("-", "_"): s for s in entry.splits}
+    if split in splits:
+        return dataset, splits[split]
+    if not given_split:
+        choices = ", ".join(f"{dataset}/{s}" for s in entry.splits)
+        raise UsageError(f"{dataset} has several splits; name one of {choices}.")
+    raise UnknownNameError(f"split of {dataset}", given_split, [s or "(none)" for s in entry.splits])
+
+
+def entry_of(dataset: str) -> Entry:
+    """The manifest entry of a dataset, by its own name. Raises UnknownNameError."""
+    if dataset in DATASETS:
+        return DATASETS[dataset]
+    if dataset in _plugins():
+        return Entry(_plugins()[dataset].value, tuple(getattr(loader_class(dataset), "splits", ())))
+    raise UnknownNameError("dataset", dataset, dataset_names())
+
+
+def loader_class(dataset: str) -> type[RVOSDataset]:
+    """The class that loads a dataset, by the dataset's own name. Raises DatasetError, UnknownNameError."""
+    if dataset in DATASETS:
+        module, _, attribute = DATASETS[dataset].target.partition(":")
+        loader = getattr(import_module(module, __package__), attribute)
+    elif dataset in _plugins():
+        plugin = _plugins()[dataset]
+        try:
+            loader = plugin.load()
+        except (ImportError, AttributeError) as error:
+            raise DatasetError(f"Dataset '{dataset}' ({plugin.value}) cannot be imported: {error}.") from error
+    else:
+        raise UnknownNameError("dataset", dataset, dataset_names())
+    if not (isinstance(loader, type) and issubclass(loader, RVOSDataset)):
+        raise DatasetError(f"Dataset '{dataset}': {loader!r} is no subclass of rvos.RVOSDataset.")
+    return loader
+
+
+def _dataset_named(given: str) -> str:
+    wanted = given.strip().lower().replace("_", "-")
+    names = {name.lower(): name for name in dataset_names()}
+    names |= {alias: name for name, entry in DATASETS.items() for alias in entry.aliases}
+    if wanted not in names:
+        raise UnknownNameError("dataset", given, names)
+    return names[wanted]
+
+
+def _check_options(dataset: str, loader: type[RVOSDataset], options: Mapping[str, Any]) -> None:
+    import inspect
+
+    parameters = inspect.signature(loader).parameters
+    known = [name for name in parameters if name not in ("root", "split")]
+    for option in options:
+        if option not in known and not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+            raise UnknownNameError(f"option of {dataset}", option, known)
+
+
+@cache
+def _plugins() -> dict[str, EntryPoint]:
+    """Datasets that installed packages declare in the entry-point group ``rvos.datasets``."""
+    return {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
