@@ -1,4 +1,4 @@
-"""Compiled loops of the PNG reader; imported when the first filtered PNG is decoded, never by the package's front.
+"""Compiled loops of the PNG reader, for one byte a pixel or less; imported when the first PNG is decoded.
 
 Rows are handled eight pixels at a time as little-endian words. Masks are mostly flat, and over flat areas the PNG
 filters leave zeros, so almost every word takes one of the short cuts; the byte-wise definitions (PNG specification,
@@ -10,16 +10,21 @@ from __future__ import annotations
 import sys
 
 import numpy as np
-from numba import njit
+from numba import int64, njit, types, uint8, uint64
 
 if sys.byteorder != "little":
     raise ImportError("rvos reads PNG files with little-endian word operations; this machine is big-endian.")
+
+# The C library hands freed arrays of this size back to the system, and the next picture pays for fresh pages: half of
+# its decoding time. Freeing one larger block first makes glibc keep up to twice its size (its pages are never touched).
+np.empty(1 << 24, np.uint8)
 
 _LOW = np.uint64(0x7F7F7F7F7F7F7F7F)
 _HIGH = np.uint64(0x8080808080808080)
 _SPREAD = np.uint64(0x0101010101010101)
 _ZERO = np.uint64(0)
 _S8, _S16, _S32, _S56 = np.uint64(8), np.uint64(16), np.uint64(32), np.uint64(56)
+_READ_ONLY = types.Array(uint8, 2, "C", readonly=True)
 
 
 @njit("uint64(uint64, uint64)", cache=True, nogil=True)
@@ -90,32 +95,37 @@ def _undo_paeth(words, words_above, row, above):  # type: ignore[no-untyped-def]
             row[i] = left
 
 
-@njit("int64(uint8[::1], uint8[:, ::1], uint64[:, ::1])", cache=True, nogil=True)
-def unfilter(filters, rows, words):  # type: ignore[no-untyped-def]
-    """Undo the PNG row filters in place, for one byte a pixel or less.
+@njit(int64(_READ_ONLY, uint8[:, ::1], uint64[:, ::1]), cache=True, nogil=True)
+def unfilter(stored, rows, words):  # type: ignore[no-untyped-def]
+    """Undo the PNG row filters.
 
     Args:
-        filters: uint8 (H,), the filter type of each row.
-        rows: uint8 (H, 8n), the filtered bytes, padded at the right with zeros.
-        words: the same memory as uint64 (H, n).
+        stored: uint8 (H, 1 + n), the filter type of each row and its filtered bytes; read-only.
+        rows: uint8 (H, n rounded up to words), receives the bytes; what is beyond n means nothing.
+        words: the same memory as uint64.
 
     Returns:
         The number of the first row whose filter type is none of 0-4, or -1.
     """
+    n = stored.shape[1] - 1
     nothing = np.zeros(rows.shape[1], np.uint8)
     nothing_words = np.zeros(words.shape[1], np.uint64)
-    for y in range(filters.size):
-        kind = filters[y]
+    for y in range(rows.shape[0]):
+        row, source, kind = rows[y], stored[y, 1:], stored[y, 0]
+        for i in range(n):
+            row[i] = source[i]
+        for i in range(n, row.size):
+            row[i] = 0
         above = rows[y - 1] if y > 0 else nothing
         words_above = words[y - 1] if y > 0 else nothing_words
         if kind == 1:
             _undo_sub(words[y])
         elif kind == 2:
-            _undo_up(rows[y], above)
+            _undo_up(row, above)
         elif kind == 3:
-            _undo_average(words[y], words_above, rows[y], above)
+            _undo_average(words[y], words_above, row, above)
         elif kind == 4:
-            _undo_paeth(words[y], words_above, rows[y], above)
+            _undo_paeth(words[y], words_above, row, above)
         elif kind != 0:
             return y
     return -1
