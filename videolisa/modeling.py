@@ -280,7 +280,9 @@ class VideoLisaModel(PreTrainedModel):
             embeds.append(self.embed_sequence(batch.input_ids[n], rows[video]))
             labels.append(_put_rows(batch.labels[n], place, n_rows, IGNORE_INDEX))
             attention.append(_put_rows(batch.attention_mask[n].bool(), place, n_rows, True))
-        return torch.stack(embeds), torch.stack(labels), torch.stack(attention), n_rows
+        visible = torch.stack(attention)
+        inputs = torch.stack(embeds) * visible[..., None]  # padding is zeros, not the padding token's embedding
+        return inputs, torch.stack(labels), visible, n_rows
 
     def _prompt_rows(self, input_ids: torch.Tensor, n_rows: int) -> tuple[torch.Tensor, torch.Tensor]:
         """(conversation, row) of every ``[SEG]`` in the batch, each int64 (M,)."""
