@@ -23,6 +23,11 @@ from ..predictions.base import ExpressionPredictions, MergedPredictions
 Status = Literal["ok", "missing", "invalid", "failed", "no-ground-truth"]
 STATUSES: tuple[Status, ...] = ("ok", "missing", "invalid", "failed", "no-ground-truth")
 
+#: The questions on which protocols differ: what one score is about, how predictions are assigned to the ground truth,
+#: which masks are the ground truth, which frames count, which pixels do not, which values are foreground, and what
+#: happens to what is missing.
+Trait = Literal["unit", "matching", "ground truth", "frames", "void", "foreground", "missing"]
+
 
 @dataclass(frozen=True)
 class Unit:
@@ -102,6 +107,8 @@ class Protocol(ABC):
         source: the script it equals, with repository and commit, or "this project".
         strict: integer versions; missing counts as wrong.
         merged: True where it scores label maps per annotator (Ref-DAVIS-17), False for masks per expression.
+        traits: how it decides each question on which protocols differ, as half sentences (see ``compare``).
+        equals: id of the script-named protocol whose values it has where nothing is missing, "" where there is none.
     """
 
     id: ClassVar[str]
@@ -109,6 +116,8 @@ class Protocol(ABC):
     source: ClassVar[str]
     strict: ClassVar[bool]
     merged: ClassVar[bool] = False
+    traits: ClassVar[Mapping[Trait, str]]
+    equals: ClassVar[str] = ""
 
     @abstractmethod
     def applies_to(self, dataset: RVOSDataset) -> str | None:
