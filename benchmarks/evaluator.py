@@ -16,10 +16,12 @@ from typing import Any
 
 from ..datasets.errors import ProtocolError, RunError, UsageError
 from ..datasets.types import RVOSDataset, Sample
+from .bounds import TruthPredictions, cached_bounds
 from .machine import worker_count
 from .predictions.base import ExpressionPredictions, MergedPredictions
 from .predictions.memory import MemoryPredictions
-from .protocols.base import Protocol, Unit, UnitScore
+from .predictions.merged import MergeRule, as_expressions, as_merged
+from .protocols.base import Protocol, Summary, Unit, UnitScore
 from .results import Result
 from .runs import PredictionLine, PredictionsRecord, Run, SummaryRecord, is_run, new_record
 from .scheduler import run_tasks
@@ -32,12 +34,12 @@ class Progress:
     """Where an evaluation stands.
 
     Attributes:
-        protocol: id of the protocol that is being applied.
+        task: what is being scored, e.g. ``mevis@1`` or ``ceiling of mevis@1``.
         done: videos scored so far, of ``total``.
         J_and_F: mean of J&F over the units counted so far, 0-1; None before the first.
     """
 
-    protocol: str
+    task: str
     done: int
     total: int
     J_and_F: float | None
@@ -54,6 +56,7 @@ def evaluate(
     resume: bool = False,
     threshold: float | None = None,
     layout: str | None = None,
+    merge_rule: MergeRule | None = None,
     per_frame: bool = False,
     limit: int | None = None,
     bounds: bool = False,
@@ -76,9 +79,11 @@ def evaluate(
         resume: continue the run in ``out``; scored videos are kept, failed ones tried again.
         threshold: share of the largest value (0-1] from which grey or soft values are foreground.
         layout: how to read ``predictions`` where it cannot be told from the files.
+        merge_rule: how masks of single expressions become label maps for the protocols that score those.
         per_frame: keep J and F of every frame.
         limit: score only the first ``limit`` videos; the result says that it is partial.
-        bounds: also score a perfect and an empty predictor: the protocol's ceiling and floor on this data.
+        bounds: also score a perfect and an empty predictor, the protocol's ceiling and floor on this data; kept in
+            the user's cache.
         progress: called after every video.
 
     Returns:
@@ -92,11 +97,12 @@ def evaluate(
     data = _dataset(source, dataset, root)
     limit = _limit(limit, source)
     chosen = _protocols(protocol, data)
-    options = _Options(workers, resume, threshold, limit, bounds, progress)
-    jobs = [ScoringJob(data, p, files, per_frame) for p, files in _files_for(chosen, source, data, threshold, layout)]
+    options = _Options(workers, resume, threshold, merge_rule, per_frame, limit, bounds, progress)
+    named = protocol is not None and protocol != "all"
+    jobs, refusals = _jobs(chosen, _opened(source, data, threshold, layout), data, options, named)
     folders = _folders(source, out, [job.protocol.id for job in jobs], several=len(chosen) > 1)
-    results = _verified(jobs, [_evaluate_one(job, source, f, options) for job, f in zip(jobs, folders, strict=True)])
-    return results if len(chosen) > 1 else results[0]
+    results = [_evaluate_one(job, source, f, refusals, options) for job, f in zip(jobs, folders, strict=True)]
+    return _verified(jobs, results) if len(chosen) > 1 else results[0]
 
 
 @dataclass(frozen=True)
@@ -104,6 +110,8 @@ class _Options:
     workers: int | None
     resume: bool
     threshold: float | None
+    merge_rule: MergeRule | None
+    per_frame: bool
     limit: int | None
     bounds: bool
     progress: Callable[[Progress], None] | None
@@ -198,9 +206,11 @@ def _with_tags(unit: Unit, dataset: RVOSDataset) -> Unit:
     return replace(unit, tags={**tags, **unit.tags})
 
 
-def _evaluate_one(job: ScoringJob, source: Source, folder: Path | None, options: _Options) -> Result:
+def _evaluate_one(
+    job: ScoringJob, source: Source, folder: Path | None, notes: Sequence[str], options: _Options
+) -> Result:
     plan = Plan(job.dataset, job.protocol, options.limit, source.predictions() if isinstance(source, Run) else ())
-    record = _predictions_record(job.predictions, options.threshold)
+    record = _predictions_record(job.predictions, options.threshold, notes)
     if folder is None:
         scores = [s for video in _scored(job, plan, plan.videos, options) for s in video]
         return _result(job, plan.in_order(scores), record, options)
@@ -238,10 +248,15 @@ def _scored_into(
 
 
 def _scored(
-    job: ScoringJob, plan: Plan, videos: Sequence[str], options: _Options, kept: Sequence[UnitScore] = ()
+    job: ScoringJob,
+    plan: Plan,
+    videos: Sequence[str],
+    options: _Options,
+    kept: Sequence[UnitScore] = (),
+    task: str = "",
 ) -> Iterator[list[UnitScore]]:
     """The scores of each video as it is ready, in any order."""
-    meter = _Meter(job.protocol.id, len(plan.units), options.progress)
+    meter = _Meter(task or job.protocol.id, len(plan.units), options.progress)
     meter.add(len(plan.units) - len(videos), kept)
     with closing(run_tasks(score_video, job, videos, worker_count(options.workers, len(videos)))) as outcomes:
         for outcome in outcomes:
@@ -253,15 +268,15 @@ def _scored(
 class _Meter:
     """Keeps the running mean that a progress bar shows."""
 
-    def __init__(self, protocol: str, total: int, report: Callable[[Progress], None] | None) -> None:
-        self.protocol, self.total, self.report = protocol, total, report
+    def __init__(self, task: str, total: int, report: Callable[[Progress], None] | None) -> None:
+        self.task, self.total, self.report = task, total, report
         self.done, self.n, self.sum = 0, 0, 0.0
 
     def add(self, videos: int, scores: Sequence[UnitScore]) -> None:
         values = [s.J_and_F for s in scores if s.counted and s.J_and_F is not None]
         self.done, self.n, self.sum = self.done + videos, self.n + len(values), self.sum + sum(values)
         if self.report is not None:
-            self.report(Progress(self.protocol, self.done, self.total, self.sum / self.n if self.n else None))
+            self.report(Progress(self.task, self.done, self.total, self.sum / self.n if self.n else None))
 
 
 def _result(job: ScoringJob, scores: Sequence[UnitScore], predictions: PredictionsRecord, options: _Options) -> Result:
@@ -274,15 +289,28 @@ def _result(job: ScoringJob, scores: Sequence[UnitScore], predictions: Predictio
 def _summary(job: ScoringJob, scores: Sequence[UnitScore], options: _Options) -> SummaryRecord:
     summary = SummaryRecord.of(job.protocol.aggregate(scores), scores)
     summary.stamps = _stamps(job.protocol, scores, options.limit)
+    if options.bounds:
+        bounds = cached_bounds(job.dataset, job.protocol, options.limit, lambda p: _bound(job, p, options))
+        summary.ceiling, summary.floor = bounds.ceiling, bounds.floor
     return summary
 
 
-def _predictions_record(predictions: Predictions, threshold: float | None) -> PredictionsRecord:
+def _bound(job: ScoringJob, predictions: TruthPredictions, options: _Options) -> Summary:
+    """What the protocol gives the ground truth, or empty masks, in place of the predictions."""
+    files = as_asked(job.protocol, predictions, job.dataset)
+    plan = Plan(job.dataset, job.protocol, options.limit)
+    name = "floor" if predictions.empty else "ceiling"
+    videos = _scored(replace(job, predictions=files), plan, plan.videos, options, task=f"{name} of {job.protocol.id}")
+    return job.protocol.aggregate(plan.in_order([s for video in videos for s in video]))
+
+
+def _predictions_record(predictions: Predictions, threshold: float | None, notes: Sequence[str]) -> PredictionsRecord:
     return PredictionsRecord(
         path=str(predictions.path),
         layout=predictions.layout,
         merge_rule=getattr(predictions, "merge_rule", None),
         threshold=threshold,
+        notes=list(notes),
     )
 
 
@@ -340,17 +368,38 @@ def _protocol(name: str | Protocol) -> Protocol:
     return get_protocol(name)
 
 
-def _files_for(
-    protocols: Sequence[Protocol],
-    source: Source,
-    dataset: RVOSDataset,
-    threshold: float | None,
-    layout: str | None,
-) -> Iterator[tuple[Protocol, Predictions]]:
-    """Each protocol with the predictions in the form it asks for. Raises PredictionError, ProtocolError."""
-    opened = _opened(source, dataset, threshold, layout)
+def _jobs(
+    protocols: Sequence[Protocol], predictions: Predictions, dataset: RVOSDataset, options: _Options, explicit: bool
+) -> tuple[list[ScoringJob], list[str]]:
+    """A job for each protocol that can read the predictions, and why others cannot.
+
+    Raises:
+        ProtocolError: where a protocol that was named, or every one, cannot.
+    """
+    jobs, refusals = [], []
     for protocol in protocols:
-        yield protocol, as_asked(protocol, opened, dataset)
+        try:
+            files = as_asked(protocol, predictions, dataset, options.merge_rule)
+        except ProtocolError as error:
+            if explicit or len(protocols) == 1:
+                raise
+            refusals.append(f"Not scored under {protocol.id}: {error}")
+        else:
+            jobs.append(ScoringJob(dataset, protocol, files, options.per_frame))
+    if not jobs:
+        raise ProtocolError(refusals[0])
+    return jobs, refusals
+
+
+def as_asked(
+    protocol: Protocol, predictions: Predictions, dataset: RVOSDataset, rule: MergeRule | None = None
+) -> Predictions:
+    """The predictions in the form that the protocol scores: masks per expression, or merged label maps.
+
+    Raises:
+        ProtocolError: label maps for a protocol that scores expressions.
+    """
+    return as_merged(predictions, dataset, rule) if protocol.merged else as_expressions(predictions)
 
 
 def _opened(source: Source, dataset: RVOSDataset, threshold: float | None, layout: str | None) -> Predictions:
@@ -367,11 +416,6 @@ def _opened(source: Source, dataset: RVOSDataset, threshold: float | None, layou
     if threshold is not None or layout is not None:
         raise UsageError("threshold and layout are for prediction files; these predictions are open already.")
     return source
-
-
-def as_asked(protocol: Protocol, predictions: Predictions, dataset: RVOSDataset) -> Predictions:
-    """The predictions in the form that the protocol scores: masks per expression, or merged label maps."""
-    return predictions
 
 
 # Run folders ----------------------------------------------------------------------------------------------------------
