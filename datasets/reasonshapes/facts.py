@@ -126,6 +126,7 @@ class Facts:
         self.clear_gap = max(2, self.scene.n_frames // 10)
         """Frames that two moments must lie apart so that their order is plain to see."""
         self._histories: dict[int, History] = {}
+        self._places: dict[tuple[int, int, str], tuple[int, int] | Unclear] = {}
 
     @property
     def whole(self) -> bool:
@@ -166,6 +167,12 @@ class Facts:
 
         UNCLEAR where the thing is not wholly in view at that time.
         """
+        key = (thing_id, axis, when)
+        if key not in self._places:
+            self._places[key] = self._measure_place(thing_id, axis, when)
+        return self._places[key]
+
+    def _measure_place(self, thing_id: int, axis: int, when: str) -> tuple[int, int] | Unclear:
         span = {"at first": slice(0, 1), "at last": slice(self.n_frames - 1, self.n_frames)}
         frames = span.get(when, slice(0, self.n_frames))
         if self.measured.in_frame[thing_id - 1, frames].min() < INSIDE:

@@ -167,7 +167,9 @@ def _clauses(
         makers = relations(scope, anchors) if anchored else [*_actions(scope, facts), *relations(scope, anchors)]
         for program in makers:
             answer = _answer(program, facts)
-            if answer and len(answer) < len(ids) and not _wordy(program, answer, facts):
+            if not answer or len(answer) == len(ids):
+                continue
+            if not _wordy(program, answer, facts) and not _reads_otherwise(program, answer, facts):
                 yield _question(program, answer)
 
 
@@ -213,6 +215,19 @@ def _wordy(program: Program, answer: Ids, facts: Facts) -> bool:
     return any(_answer(_without(program, word), facts) == answer for word in words)
 
 
+def _reads_otherwise(program: Program, answer: Ids, facts: Facts) -> bool:
+    """Whether the last clause, taken to be about the thing asked for and not about the anchor, has another answer.
+
+    "The star above the circle that stops first" may be heard as "the star that is above the circle and stops first".
+    """
+    anchor = getattr(program, "anchor", None)
+    if anchor is None or anchor.of is None or isinstance(anchor, With):
+        return False
+    plainly = replace(program, anchor=anchor.of)  # type: ignore[type-var]
+    heard = _answer(replace(anchor, of=plainly), facts)
+    return bool(heard) and heard != answer
+
+
 def _known_at_first(last: Outermost | Beside, answer: Ids, facts: Facts) -> bool:
     """Whether asking for the end is no question about time, because the beginning has the same answer."""
     return _answer(replace(last, when="at first"), facts) == answer
@@ -230,15 +245,12 @@ def _without(program: Program, word: Program) -> Program:
 def _unanswerable(facts: Facts) -> Iterator[Question]:
     """Questions that fit nothing: a look that nothing has, or an action that nothing of that look does."""
     looks = [facts.scene.thing(i).look for i in facts.present]
-    for colour in sorted({look[1] for look in looks}):
-        for shape in sorted({look[2] for look in looks}):
-            program = With("colour", colour, With("shape", shape, Everything()))
-            if not execute(program, facts):
-                yield _question(program, frozenset())
-    for scope in _scopes(facts).values():
-        for program in (Does(event, scope) for event in MOMENTS):
-            if _answer(program, facts) == frozenset():
-                yield _question(program, frozenset())
+    colours, shapes = (sorted({look[part] for look in looks}) for part in (1, 2))
+    absent: list[Program] = [
+        With("colour", colour, With("shape", shape, Everything())) for colour in colours for shape in shapes
+    ]
+    absent += [Does(event, scope) for scope in _scopes(facts).values() for event in MOMENTS]
+    yield from (_question(program, frozenset()) for program in absent if _answer(program, facts) == frozenset())
 
 
 def _seen(facts: Facts, targets: Ids) -> bool:

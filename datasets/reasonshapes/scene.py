@@ -73,13 +73,13 @@ class Trajectory:
         return tuple(Leg(a.frame, b.frame, b.x - a.x, b.y - a.y) for a, b in pairwise(self.waypoints))
 
     def positions(self, n_frames: int) -> NDArray[np.int64]:
-        """The centre at every frame, int64 (T, 2) as (x, y) in units; integer interpolation, rounded down."""
+        """The centre at every frame, int64 (T, 2) as (x, y) in units."""
         out = np.empty((n_frames, 2), np.int64)
         out[:] = (self.waypoints[-1].x, self.waypoints[-1].y)
-        for start, leg in zip(self.waypoints, self.legs, strict=False):
-            t = np.arange(leg.first, min(leg.last, n_frames), dtype=np.int64)
-            out[t, 0] = start.x + leg.dx * (t - leg.first) // (leg.last - leg.first)
-            out[t, 1] = start.y + leg.dy * (t - leg.first) // (leg.last - leg.first)
+        for a, b in pairwise(self.waypoints):
+            t = np.arange(a.frame, min(b.frame, n_frames), dtype=np.int64)
+            out[t, 0] = _between(a.x, b.x, t - a.frame, b.frame - a.frame)
+            out[t, 1] = _between(a.y, b.y, t - a.frame, b.frame - a.frame)
         return out
 
     def reversed(self, n_frames: int) -> Trajectory:
@@ -89,6 +89,13 @@ class Trajectory:
         if waypoints[0].frame > 0:
             waypoints.insert(0, Waypoint(0, waypoints[0].x, waypoints[0].y))
         return Trajectory(tuple(waypoints))
+
+
+def _between(start: int, end: int, step: NDArray[np.int64], n_steps: int) -> NDArray[np.int64]:
+    """Integer interpolation, rounded towards the lower end, so that a way run backwards has the same places."""
+    if end >= start:
+        return start + (end - start) * step // n_steps
+    return end + (start - end) * (n_steps - step) // n_steps
 
 
 @dataclass(frozen=True)

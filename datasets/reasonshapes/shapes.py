@@ -16,8 +16,12 @@ Inside = NDArray[np.bool_]
 Silhouette = Callable[[Grid, Grid], NDArray[np.uint8]]
 OUTSIDE, BODY, DARK, LIGHT = 0, 1, 2, 3
 
-_STAR = ((0, -1024), (253, -348), (974, -316), (409, 133), (602, 828), (0, 430), (-602, 828), (-409, 133))
-_STAR += ((-974, -316), (-253, -348))
+# fmt: off
+_STAR = (
+    (0, -1024), (253, -348), (974, -316), (409, 133), (602, 828),
+    (0, 430), (-602, 828), (-409, 133), (-974, -316), (-253, -348),
+)
+# fmt: on
 
 
 def disk(u: Grid, v: Grid, radius: int, cu: int = 0, cv: int = 0) -> Inside:
