@@ -27,6 +27,7 @@ class Entry:
         aliases: other names of the dataset, in lower case with '-' for '_'.
         split_aliases: other names of splits.
         folders: names under which its folder may lie in ``RVOS_DATA_ROOT``.
+        generated: it makes its data itself where no root is given.
     """
 
     target: str
@@ -34,6 +35,7 @@ class Entry:
     aliases: tuple[str, ...] = ()
     split_aliases: Mapping[str, str] = field(default_factory=dict)
     folders: tuple[str, ...] = ()
+    generated: bool = False
 
 
 DATASETS = {
@@ -59,6 +61,13 @@ DATASETS = {
         {"val": "valid"},
         ("ref_davis17", "ref-davis", "refdavis", "ref_davis"),
     ),
+    "reasonshapes": Entry(
+        ".reasonshapes.loader:ReasonShapes",
+        ("train", "valid", "test"),
+        ("reason-shapes",),
+        {"val": "valid"},
+        generated=True,
+    ),
 }
 
 
@@ -78,9 +87,8 @@ def load(name: str, root: str | Path | None = None, **options: Any) -> RVOSDatas
     dataset, split = resolve(name)
     entry = entry_of(dataset)
     loader = loader_class(dataset)
-    folder = Path(root).expanduser() if root is not None else data_root(dataset, entry.folders)
     _check_options(dataset, loader, options)
-    return loader(folder, split, **options)  # type: ignore[call-arg]  # a loader's own signature
+    return loader(_folder(dataset, entry, root), split, **options)  # type: ignore[call-arg]  # a loader's own signature
 
 
 def dataset_ids() -> list[str]:
@@ -152,6 +160,12 @@ def _dataset_named(given: str) -> str:
     if wanted not in names:
         raise UnknownNameError("dataset", given, names)
     return names[wanted]
+
+
+def _folder(dataset: str, entry: Entry, root: str | Path | None) -> Path | None:
+    if root is not None:
+        return Path(root).expanduser()
+    return None if entry.generated else data_root(dataset, entry.folders)
 
 
 def _check_options(dataset: str, loader: type[RVOSDataset], options: Mapping[str, Any]) -> None:
