@@ -31,6 +31,15 @@ _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _GREY, _PALETTE = 0, 3  # PNG colour types
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # samples per pixel of each colour type
 _DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
+_PASSES = (
+    (0, 0, 8, 8),
+    (4, 0, 8, 8),
+    (0, 4, 4, 8),
+    (2, 0, 4, 4),
+    (0, 2, 2, 4),
+    (1, 0, 2, 2),
+    (0, 1, 1, 2),
+)  # x, y, dx, dy
 _MAX_INFLATION = 1032  # a deflate stream cannot hold more than this many bytes per byte (258 bytes in two bits)
 
 
@@ -68,7 +77,7 @@ def decode_png(data: bytes, path: str | os.PathLike[str]) -> PngImage:
     chunks = _parse_chunks(data, path)
     if chunks.interlaced or chunks.depth == 16 or chunks.colour not in (_GREY, _PALETTE):
         return _decode_with_pillow(data, chunks, path)
-    pixels = _unpack_bits(_inflate_rows(chunks, path), chunks)
+    pixels = _unpack_bits(_unfilter_rows(chunks, path), chunks)
     if chunks.colour == _PALETTE:
         return PngImage(pixels, "P", chunks.palette)
     return PngImage(pixels, "1" if chunks.depth == 1 else "L")
@@ -145,7 +154,7 @@ def read_rgb(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
     """
     data = _read_bytes(path)
     if data.startswith(_SIGNATURE):
-        _parse_chunks(data, path)
+        _inflate(_parse_chunks(data, path), path)
     elif not data.startswith(b"\xff\xd8"):
         raise ImageError(f"{path}: neither a PNG nor a JPEG (starts with {data[:4]!r}); export frames as JPEG.")
     elif data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):
@@ -237,7 +246,7 @@ def _parse_header(data: bytes, path: str | os.PathLike[str]) -> tuple[int, int, 
     """(height, width, bits per sample, colour type, interlaced) from the first 33 bytes."""
     if not data.startswith(_SIGNATURE):
         raise ImageError(f"{path}: not a PNG (starts with {data[:8]!r}); save masks as PNG.")
-    if len(data) < 33 or data[12:16] != b"IHDR":
+    if len(data) < 33 or data[8:16] != b"\0\0\0\x0dIHDR":
         raise ImageError(f"{path}: PNG cut short in its header ({len(data)} bytes); write it again.")
     _check_crc(data, 12, 29, path)
     width, height, depth, colour, _, _, interlaced = struct.unpack_from(">IIBBBBB", data, 16)
@@ -286,24 +295,39 @@ def _check_crc(data: bytes, start: int, end: int, path: str | os.PathLike[str]) 
         raise ImageError(f"{path}: corrupt PNG (checksum of chunk {name} is wrong); write it again.")
 
 
-def _inflate_rows(chunks: _Chunks, path: str | os.PathLike[str]) -> NDArray[np.uint8]:
-    """The rows of packed samples, unfiltered: uint8 (H, bytes per row), a view into rows padded to whole words."""
+def _inflate(chunks: _Chunks, path: str | os.PathLike[str]) -> bytes:
+    """The filtered rows of all pixels, neither less nor more."""
     from isal import igzip_lib
 
-    from .png_kernels import unfilter
-
-    row_bytes = (chunks.width * chunks.depth + 7) // 8
-    expected = chunks.height * (row_bytes + 1)
+    expected = sum(height * (1 + row_bytes) for height, row_bytes in _pictures(chunks))
     if expected > _MAX_INFLATION * len(chunks.body):
         raise ImageError(f"{path}: PNG holds too few bytes for {chunks.width}x{chunks.height} pixels; write it again.")
     try:
         # Bare deflate (past the two bytes of the zlib header): the chunks' checksums already vouch for the bytes.
         raw = igzip_lib.IgzipDecompressor(igzip_lib.DECOMP_DEFLATE).decompress(chunks.body[2:], expected)
-    except igzip_lib.error as error:
+    except igzip_lib.IsalError as error:  # type: ignore[misc]  # the stub calls the class an instance
         raise ImageError(f"{path}: corrupt PNG ({_reason(error)}); write it again.") from error
     if len(raw) < expected:
         raise ImageError(f"{path}: PNG holds {len(raw)} of {expected} bytes of pixels; write it again.")
-    stored = np.frombuffer(raw, np.uint8).reshape(chunks.height, row_bytes + 1)
+    return raw
+
+
+def _pictures(chunks: _Chunks) -> list[tuple[int, int]]:
+    """(rows, bytes per row) of the picture, or of the seven pictures of an interlaced one (PNG, section 8.2)."""
+    bits, height, width = _SAMPLES[chunks.colour] * chunks.depth, chunks.height, chunks.width
+    if not chunks.interlaced:
+        return [(height, (width * bits + 7) // 8)]
+    sizes = [(-(-(height - y) // dy), -(-(width - x) // dx)) for x, y, dx, dy in _PASSES]
+    return [(rows, (columns * bits + 7) // 8) for rows, columns in sizes if rows > 0 and columns > 0]
+
+
+def _unfilter_rows(chunks: _Chunks, path: str | os.PathLike[str]) -> NDArray[np.uint8]:
+    """The rows of packed samples: uint8 (H, bytes per row), a view into rows padded to whole words."""
+    raw = _inflate(chunks, path)
+    from .png_kernels import unfilter
+
+    stored = np.frombuffer(raw, np.uint8).reshape(chunks.height, -1)
+    row_bytes = stored.shape[1] - 1
     words = np.empty((chunks.height, (row_bytes + 7) // 8), np.uint64)
     rows = words.view(np.uint8)
     bad = unfilter(stored, rows, words)
@@ -326,8 +350,7 @@ def _unpack_bits(rows: NDArray[np.uint8], chunks: _Chunks) -> NDArray[np.uint8]:
 
 def _decode_with_pillow(data: bytes, chunks: _Chunks, path: str | os.PathLike[str]) -> PngImage:
     """The kinds that masks rarely have: interlaced, 16 bits, alpha, colours."""
-    if chunks.height * chunks.width * _SAMPLES[chunks.colour] * chunks.depth > 8 * _MAX_INFLATION * len(chunks.body):
-        raise ImageError(f"{path}: PNG holds too few bytes for {chunks.width}x{chunks.height} pixels; write it again.")
+    _inflate(chunks, path)  # Pillow takes a stream that ends early for black pixels
     with _open_with_pillow(data, path) as image:
         pixels = np.array(image)
         mode = image.mode
@@ -350,7 +373,7 @@ def _open_with_pillow(data: bytes, path: str | os.PathLike[str]) -> Image.Image:
     return image
 
 
-def _grey_of_rgb(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _grey_of_rgb(rgb: Pixels) -> NDArray[np.uint8]:
     """The PNG decoder's own weights (0.299, 0.587, rest; libpng's 15-bit integers), exact where the channels agree."""
     red, green, blue = (rgb[..., i].astype(np.uint32) for i in range(3))
     return ((9797 * red + 19234 * green + 3737 * blue) >> 15).astype(np.uint8)
