@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import random
 import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -33,6 +35,8 @@ LAYOUTS = {
     "anno-folders": "anno_<k>/<video>/<frame>.png, label maps (Ref-DAVIS-17)",
     "label-maps": "<video>/<frame>.png, label maps that stand for all annotators (Ref-DAVIS-17)",
 }
+
+T = TypeVar("T")
 
 _SAMPLED = 4  # samples whose files are looked at
 _SOFT_LEVELS = 8  # more different grey values than any mask, however badly exported
@@ -60,7 +64,7 @@ def open_predictions(
     check_threshold(threshold)
     if layout is not None and layout not in LAYOUTS:
         raise UnknownNameError("prediction layout", layout, LAYOUTS)
-    files = _files(path, dataset)
+    files = files_behind(path, dataset)
     layout = layout or (detect_layout(files, dataset) if files else "rle-json")
     if threshold is not None and layout not in ("png-folders", "soft-png", "soft-npz"):
         raise UsageError(f"{path}: layout {layout} holds no grey values, so a threshold means nothing; leave it out.")
@@ -69,6 +73,24 @@ def open_predictions(
     if files is None:
         raise UsageError(f"{path}: a JSON file cannot have the layout {layout}; leave --layout out.")
     return _open_tree(files, layout, dataset, threshold)
+
+
+def files_behind(path: Path, dataset: RVOSDataset) -> MaskFiles | None:
+    """The folder or archive behind a path, None for a JSON file.
+
+    Raises:
+        PredictionMissing: no such path.
+        PredictionInvalid: neither of them.
+    """
+    if path.is_dir():
+        return DirectoryFiles(path)
+    if not path.exists():
+        raise PredictionMissing(f"{path}: no such folder or file; give the folder that the masks were written to.")
+    if zipfile.is_zipfile(path):
+        return ZipFiles.below(path, _top_names(dataset))
+    if path.suffix == ".json":
+        return None
+    raise PredictionInvalid(f"{path}: neither a folder, a zip archive nor a JSON of masks; see rvos evaluate --help.")
 
 
 def detect_layout(files: MaskFiles, dataset: RVOSDataset) -> str:
@@ -82,7 +104,7 @@ def detect_layout(files: MaskFiles, dataset: RVOSDataset) -> str:
         found = files.names(folder) or ()
         if any(n.endswith((".npz", ".npy")) for n in found):
             return "soft-npz"
-        if any(_is_soft(files, f"{folder}/{n}") for n in _spread([n for n in found if n.endswith(".png")], 3)):
+        if any(_is_soft(files, f"{folder}/{n}") for n in spread([n for n in found if n.endswith(".png")], 3)):
             return "soft-png"
     if next(_present(files, dataset), None) is None:
         if next(_bundles(files, dataset), None) is not None:
@@ -101,19 +123,6 @@ def annotator_roots(files: MaskFiles) -> tuple[str, ...]:
         if any(re.fullmatch(r"anno_[0-3]", n) for n in names):
             return tuple(f"{parent}anno_{k}" for k in range(N_ANNOTATORS))
     return ()
-
-
-def _files(path: Path, dataset: RVOSDataset) -> MaskFiles | None:
-    """The folder or archive behind a path, None for a JSON file."""
-    if path.is_dir():
-        return DirectoryFiles(path)
-    if not path.exists():
-        raise PredictionMissing(f"{path}: no such folder or file; give the folder that the masks were written to.")
-    if zipfile.is_zipfile(path):
-        return ZipFiles.below(path, _top_names(dataset))
-    if path.suffix == ".json":
-        return None
-    raise PredictionInvalid(f"{path}: neither a folder, a zip archive nor a JSON of masks; see rvos evaluate --help.")
 
 
 def _open_tree(
@@ -148,13 +157,13 @@ def _top_names(dataset: RVOSDataset) -> set[str]:
 
 def _present(files: MaskFiles, dataset: RVOSDataset) -> Iterator[str]:
     """Folders of a few samples, spread over the split, that are there."""
-    folders = (str(dataset.prediction_path(s)) for s in _spread(dataset.samples, 400))
+    folders = (str(dataset.prediction_path(s)) for s in spread(dataset.samples, 400))
     return islice((f for f in folders if files.names(f) is not None), _SAMPLED)
 
 
 def _bundles(files: MaskFiles, dataset: RVOSDataset) -> Iterator[str]:
     """Samples whose scores are in one npz file beside the other expressions of the video."""
-    for sample in _spread(dataset.samples, 400):
+    for sample in spread(dataset.samples, 400):
         path = dataset.prediction_path(sample)
         if f"{path.name}.npz" in (files.names(str(path.parent)) or ()):
             yield str(path)
@@ -173,7 +182,11 @@ def _has_png(files: MaskFiles, folder: str) -> bool:
     return any(n.endswith(".png") for n in files.names(folder) or ())
 
 
-def _spread(items: list | tuple, count: int) -> list:  # type: ignore[type-arg]
-    """At most ``count`` items at even distances."""
-    step = max(1, -(-len(items) // count))
-    return list(items[::step])
+def spread(items: Sequence[T], count: int) -> list[T]:
+    """At most ``count`` items in their order, always the same ones.
+
+    Drawn rather than evenly spaced, because what differs between predictions often alternates.
+    """
+    if len(items) <= count:
+        return list(items)
+    return [items[i] for i in sorted(random.Random(0).sample(range(len(items)), count))]

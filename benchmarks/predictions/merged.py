@@ -33,6 +33,8 @@ from .foreground import decode_mask_file
 MergeRule = Literal["soft-argmax-0.1", "lower-object-wins", "brighter-wins"]
 
 N_ANNOTATORS = 4
+#: what is not above it is 0 under the soft rule, and loses to the background
+_BELOW_HALF = float(np.nextafter(np.float32(0.5), np.float32(0)))
 
 
 def annotator_of(sample: Sample) -> int:
@@ -105,38 +107,31 @@ class MergedFromExpressions:
             raise PredictionMissing(f"{self.path}: annotator {annotator} asks for nothing in video {video.id}.")
         name = video.frame_names[frame_index]
         if self.merge_rule == "lower-object-wins":
-            return self._merge_masks(samples, name)
-        return self._merge_scores(samples, name)
+            return self._highest((self.predictions.mask(s, name, self.foreground) for s in samples), samples, name, 0)
+        if self.merge_rule == "brighter-wins":
+            return self._highest((self._grey(s, name) for s in samples), samples, name, 49)
+        return self._highest((self._scores(s, name) for s in samples), samples, name, _BELOW_HALF)
 
-    def _merge_masks(self, samples: tuple[Sample, ...], name: str) -> NDArray[np.uint8]:
-        masks = (self.predictions.mask(sample, name, self.foreground) for sample in samples)
-        labels: NDArray[np.uint8] | None = None
-        for number, mask in self._of_one_size(masks, samples, name):
-            if labels is None:
-                labels = np.zeros(mask.shape, np.uint8)
-            labels[mask & (labels == 0)] = number
-        assert labels is not None
-        return labels
-
-    def _merge_scores(self, samples: tuple[Sample, ...], name: str) -> NDArray[np.uint8]:
-        planes = (self._plane(sample, name) for sample in samples)
+    def _highest(
+        self, planes: Iterator[NDArray[Any]], samples: tuple[Sample, ...], name: str, floor: float
+    ) -> NDArray[np.uint8]:
+        """The number (from 1) of the first plane that is highest where any is above ``floor``, 0 elsewhere."""
         labels: NDArray[np.uint8] | None = None
         for number, plane in self._of_one_size(planes, samples, name):
             if labels is None:
                 labels = np.zeros(plane.shape, np.uint8)
-                best = np.full(plane.shape, 0.1, np.float32)
-            plane = np.where(plane >= 0.5, plane, 0)
-            better = plane > best
-            labels[better] = number
-            best[better] = plane[better]
+                best = np.full(plane.shape, floor, plane.dtype)
+            np.copyto(labels, np.uint8(number), where=plane > best)
+            np.maximum(best, plane, out=best)
         assert labels is not None
         return labels
 
-    def _plane(self, sample: Sample, name: str) -> NDArray[np.float32]:
-        if self.merge_rule == "brighter-wins":
-            if isinstance(self.predictions, PngPredictions):
-                return self.predictions.grey(sample, name) / np.float32(100)
-            return self.predictions.mask(sample, name, "grey-50").astype(np.float32)
+    def _grey(self, sample: Sample, name: str) -> NDArray[np.uint8]:
+        if isinstance(self.predictions, PngPredictions):
+            return self.predictions.grey(sample, name)
+        return self.predictions.mask(sample, name, "grey-50").astype(np.uint8) * np.uint8(255)
+
+    def _scores(self, sample: Sample, name: str) -> NDArray[np.float32]:
         scores = self.predictions.scores(sample, name)
         if scores is None:
             raise PredictionInvalid(
