@@ -166,7 +166,7 @@ def _clauses(
             continue
         makers = relations(scope, anchors) if anchored else [*_actions(scope, facts), *relations(scope, anchors)]
         for program in makers:
-            answer = _answer(program, facts)
+            answer = _selected(program, ids, facts)
             if not answer or len(answer) == len(ids):
                 continue
             if not _wordy(program, answer, facts) and not _reads_otherwise(program, answer, facts):
@@ -193,6 +193,14 @@ def relations(scope: Program, anchors: Iterable[Program]) -> Iterator[Program]:
         yield from (Beside(side, when, anchor, scope) for side in SIDES for when in WHENS)
         yield from (Passes(where, anchor, scope) for where in ("behind", "in front of"))
         yield from (Same(attribute, anchor, scope) for attribute in ("colour", "shape"))
+
+
+def _selected(program: Program, ids: Ids, facts: Facts) -> Ids | None:
+    """What the last step keeps of the things that are left before it; None where that is undecided."""
+    try:
+        return program.select(ids, facts)
+    except Undecided:
+        return None
 
 
 def _answer(program: Program, facts: Facts) -> Ids | None:
