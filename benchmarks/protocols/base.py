@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
 from ...datasets.types import RVOSDataset
 from ..predictions.base import ExpressionPredictions, MergedPredictions
@@ -23,10 +23,11 @@ from ..predictions.base import ExpressionPredictions, MergedPredictions
 Status = Literal["ok", "missing", "invalid", "failed", "no-ground-truth"]
 STATUSES: tuple[Status, ...] = ("ok", "missing", "invalid", "failed", "no-ground-truth")
 
-#: The questions on which protocols differ: what one score is about, how predictions are assigned to the ground truth,
-#: which masks are the ground truth, which frames count, which pixels do not, which values are foreground, and what
-#: happens to what is missing.
-Trait = Literal["unit", "matching", "ground truth", "frames", "void", "foreground", "missing"]
+#: The questions on which protocols differ, those that move scores most first: how predictions are assigned to the
+#: ground truth, what happens to what is missing, which masks are the ground truth, which frames count, which pixels do
+#: not, what one score is about, and which values are foreground.
+Trait = Literal["matching", "missing", "ground truth", "frames", "void", "unit", "foreground"]
+TRAITS: tuple[Trait, ...] = get_args(Trait)
 
 
 @dataclass(frozen=True)

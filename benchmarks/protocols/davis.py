@@ -275,6 +275,15 @@ class DavisProtocol(Protocol):
         """What the number hides."""
         return summaries.strict_warnings(scores)
 
+    def perfect_labels(self, dataset: RVOSDataset, video: Video, index: int) -> NDArray[np.uint8] | None:
+        """The label map of a perfect predictor, uint8 (H, W); None where the frame is not annotated."""
+        sources = self._sources(dataset, video)
+        path = davis(dataset).label_map_paths(self.annotation, video)[index]
+        if path is None:
+            return None
+        labels = png_labels(path)
+        return np.where(labels <= len(sources), labels, 0).astype(np.uint8)
+
     def _units(self, dataset: RVOSDataset, video: Video) -> list[Unit]:
         numbers = range(1, len(self._sources(dataset, video)) + 1)
         return [
@@ -312,13 +321,13 @@ class HungarianStrict(DavisProtocol):
     strict = True
     equals = "davis17-hungarian-4ann@referformer"
     traits: ClassVar[Mapping[Trait, str]] = {
-        "unit": "scores each annotated object once per annotator",
-        "matching": "matches objects to labels so that the score is largest, so swapped sentences are not punished",
-        "ground truth": "takes the unsupervised masks of DAVIS-2017, objects of the first frame",
+        "unit": "scores the objects of the first frame once per annotator",
+        "matching": "matches objects to predictions by the best score, so swapped sentences are not punished",
+        "ground truth": "reads the unsupervised masks",
         "frames": "scores all frames",
-        "void": "leaves out the pixels labelled 255",
-        "foreground": "reads label maps, in which objects cannot overlap",
-        "missing": "counts a frame in which any object's mask is missing as 0 for all objects of that annotator",
+        "void": "leaves out pixels labelled 255",
+        "foreground": "takes label maps, in which objects cannot overlap",
+        "missing": "counts a frame that lacks any object's mask as 0 for all of them",
     }
 
     def match(self, table: Table) -> list[Matched]:

@@ -48,9 +48,9 @@ class PerExpressionUnsupervised(DavisPerExpression):
     annotation = "unsupervised"
     traits: ClassVar[Mapping[Trait, str]] = {
         **STRICT_TRAITS,
-        "ground truth": "takes the unsupervised masks of DAVIS-2017",
+        "ground truth": "reads the unsupervised masks",
         "frames": "scores all frames",
-        "void": "counts the pixels labelled 255 as background",
+        "void": "takes pixels labelled 255 as background",
     }
 
 
@@ -65,5 +65,5 @@ class PerExpressionSemiSupervised(DavisPerExpression):
     annotation = "semi-supervised"
     traits: ClassVar[Mapping[Trait, str]] = {
         **PerExpressionUnsupervised.traits,
-        "ground truth": "takes the semi-supervised masks of DAVIS-2017",
+        "ground truth": "reads the semi-supervised masks",
     }

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from ...datasets.errors import PredictionError, PredictionInvalid, PredictionMissing
 from ...datasets.masks import LabelMapMasks
 from ...datasets.ref_davis17 import Annotation
-from ...datasets.types import Video
+from ...datasets.types import RVOSDataset, Video
 from ..metrics import decay_official, recall
-from ..predictions.base import MergedPredictions
+from ..predictions.base import ExpressionPredictions, MergedPredictions
 from . import summaries
 from .assignment import Matched, Scores, optimal_pairs
 from .base import Status, Trait, Unit, UnitScore
-from .davis import MAX_PROPOSALS, DavisProtocol, HungarianStrict, Table
+from .davis import MAX_PROPOSALS, DavisProtocol, HungarianStrict, Table, davis
 from .ground_truth import Truth
 
 
@@ -30,6 +30,21 @@ class DavisScript(DavisProtocol):
 
     strict = False
     label_error: ClassVar[str]
+
+    def score_video(
+        self,
+        dataset: RVOSDataset,
+        video_id: str,
+        predictions: ExpressionPredictions | MergedPredictions,
+        per_frame: bool = False,
+    ) -> list[UnitScore]:
+        video = dataset.samples_of(video_id)[0].video
+        paths = davis(dataset).label_map_paths(self.annotation, video)
+        if None in paths:
+            frame = video.frame_names[paths.index(None)]
+            reason = f"AttributeError: 'int' object has no attribute 'read' ({video_id} has no annotation of {frame})"
+            return [_stopped(unit, "failed", reason) for unit in self._units(dataset, video)]
+        return super().score_video(dataset, video_id, predictions, per_frame)
 
     def add_frame(
         self,
@@ -70,9 +85,7 @@ class DavisScript(DavisProtocol):
         if not table.stopped:
             return super().judge(table, units, names)
         status: Status = "missing" if table.unusable[0] and table.n_missing else "failed"
-        reason = f"the script stops: {table.first_problem}"
-        flags = ("script-exit",)
-        return [UnitScore(u, status, J=None, F=None, counted=False, flags=flags, reason=reason) for u in units]
+        return [_stopped(unit, status, table.first_problem) for unit in units]
 
     def annotator_means(self, scores: Sequence[UnitScore]) -> dict[str, float | None]:
         """Nothing for an annotator on whose files the script exits."""
@@ -110,7 +123,7 @@ class HungarianReferFormer(DavisScript):
     )
     traits: ClassVar[Mapping[Trait, str]] = {
         **HungarianStrict.traits,
-        "missing": "exits without any number for an annotator when one frame is missing",
+        "missing": "gives no number when a frame is missing",
     }
 
     def largest_label(self, n_objects: int) -> int:
@@ -141,9 +154,9 @@ class SemiSupervisedOfficial(DavisScript):
     traits: ClassVar[Mapping[Trait, str]] = {
         **HungarianReferFormer.traits,
         "matching": "compares label k with object k, so swapped sentences are wrong",
-        "ground truth": "takes the semi-supervised masks of DAVIS-2017, objects of the first frame",
+        "ground truth": "reads the semi-supervised masks",
         "frames": "drops the first and the last frame",
-        "void": "counts the pixels labelled 255 as background",
+        "void": "takes pixels labelled 255 as background",
     }
 
     def largest_label(self, n_objects: int) -> int:
@@ -160,6 +173,11 @@ class SemiSupervisedOfficial(DavisScript):
 def _by_script(p: int, g: int, J: Scores, F: Scores) -> Matched:
     j, f = J[p, g], F[p, g]
     return Matched(g + 1, p + 1, j, f, recall(j), recall(f), decay_official(j), decay_official(f))
+
+
+def _stopped(unit: Unit, status: Status, text: str) -> UnitScore:
+    reason = f"the script stops: {text}"
+    return UnitScore(unit, status, J=None, F=None, counted=False, flags=("script-exit",), reason=reason)
 
 
 def _stop(table: Table, t: int, error: PredictionError) -> None:

@@ -207,11 +207,11 @@ def _wrong_size(dataset: RVOSDataset, sample: Sample, name: str, mask: BoolMask,
 
 #: What the strict protocols per expression have in common.
 STRICT_TRAITS: dict[Trait, str] = {
-    "unit": "scores each expression",
-    "matching": "compares an expression with its own target, so naming the wrong object is wrong",
+    "unit": "scores expressions",
+    "matching": "compares each sentence with its own target, so swapped sentences are wrong",
     "void": "counts every pixel",
-    "foreground": "takes two-valued masks, and grey ones only with a threshold given by the user",
-    "missing": "counts whatever is missing or unusable as 0",
+    "foreground": "takes masks of two values",
+    "missing": "counts what is missing as 0",
 }
 
 
@@ -230,8 +230,8 @@ class ReasonVOSStrict(PerExpressionProtocol):
     equals = "reasonvos@official"
     traits: ClassVar[Mapping[Trait, str]] = {
         **STRICT_TRAITS,
-        "ground truth": "takes the object's own folder of masks",
-        "frames": "scores the frames that have a mask in that folder",
+        "ground truth": "reads the object's own masks",
+        "frames": "scores the annotated frames",
     }
 
 
@@ -251,7 +251,7 @@ class MeViSStrict(PerExpressionProtocol):
     equals = "mevis@official"
     traits: ClassVar[Mapping[Trait, str]] = {
         **STRICT_TRAITS,
-        "ground truth": "takes the union of the annotations that the expression names",
+        "ground truth": "reads the union of the annotations named",
         "frames": "scores all listed frames",
     }
 
@@ -273,8 +273,8 @@ class RefYouTubeVOSStrict(PerExpressionProtocol):
     dataset_name = "ref-youtube-vos"
     traits: ClassVar[Mapping[Trait, str]] = {
         **STRICT_TRAITS,
-        "ground truth": "takes the masks of the expression's object",
-        "frames": "scores the listed frames that are annotated",
+        "ground truth": "reads the masks of the expression's object",
+        "frames": "scores the annotated frames",
     }
 
 
@@ -288,7 +288,7 @@ class ReasonShapesStrict(PerExpressionProtocol):
     dataset_name = "reasonshapes"
     traits: ClassVar[Mapping[Trait, str]] = {
         **STRICT_TRAITS,
-        "ground truth": "takes the rendered masks of the targets",
+        "ground truth": "reads the rendered masks",
         "frames": "scores all frames",
     }
 
@@ -306,7 +306,7 @@ class FoldersStrict(PerExpressionProtocol):
     dataset_name = "folders"
     traits: ClassVar[Mapping[Trait, str]] = {
         **STRICT_TRAITS,
-        "unit": "scores each folder of masks",
-        "ground truth": "takes the masks of the ground-truth folder",
-        "frames": "scores the frames that the ground-truth folder holds",
+        "unit": "scores folders of masks",
+        "ground truth": "reads the ground-truth folder",
+        "frames": "scores the annotated frames",
     }

@@ -25,10 +25,10 @@ _NO_FRAME = "TypeError: int() argument must be a string, a bytes-like object or 
 _NO_FIRST_FRAME = "AttributeError: 'NoneType' object has no attribute 'shape'"
 
 _SCRIPT_TRAITS: dict[Trait, str] = {
-    "unit": "scores each expression",
-    "matching": "compares an expression with its own target, so naming the wrong object is wrong",
+    "unit": "scores expressions",
+    "matching": "compares each sentence with its own target, so swapped sentences are wrong",
     "void": "counts every pixel",
-    "foreground": "takes every grey value above 0 as foreground",
+    "foreground": "takes every grey value above 0",
 }
 
 
@@ -81,9 +81,9 @@ class ReasonVOSOfficial(ScriptProtocol):
     dataset_name = "reasonvos"
     traits: ClassVar[Mapping[Trait, str]] = {
         **_SCRIPT_TRAITS,
-        "ground truth": "takes the object's own folder of masks",
-        "frames": "scores the frames that have a mask in that folder",
-        "missing": "leaves an expression without a folder, or with a broken frame, out of the mean",
+        "ground truth": "reads the object's own masks",
+        "frames": "scores the annotated frames",
+        "missing": "leaves an expression with anything missing out of the mean",
     }
 
     def score_video(
@@ -128,9 +128,9 @@ class MeViSOfficial(ScriptProtocol):
     dataset_name = "mevis"
     traits: ClassVar[Mapping[Trait, str]] = {
         **_SCRIPT_TRAITS,
-        "ground truth": "takes the union of the annotations that the expression names",
-        "frames": "scores all listed frames, and needs a 00000.png",
-        "missing": "scores a missing video 0 and leaves an expression with anything else missing out of the mean",
+        "ground truth": "reads the union of the annotations named",
+        "frames": "scores all listed frames",
+        "missing": "counts a missing video as 0 but leaves an expression with a missing file out of the mean",
     }
 
     def before_frames(self, dataset: RVOSDataset, entries: Sequence[Entry], predictions: ExpressionPredictions) -> None:
@@ -168,7 +168,7 @@ class MeViSVideoLISA(MeViSOfficial):
     source = "showlab/VideoLISA@146f2bc evaluation/mevis_val_u/eval_mevis.py"
     traits: ClassVar[Mapping[Trait, str]] = {
         **MeViSOfficial.traits,
-        "missing": "leaves every expression with anything missing out of the mean",
+        "missing": "leaves an expression with anything missing out of the mean",
     }
 
     def judge_missing_video(self, dataset: RVOSDataset, entry: Entry) -> None:
