@@ -19,14 +19,28 @@ from .errors import DatasetError, UsageError
 
 
 def data_root(name: str, folders: Sequence[str] = ()) -> Path:
-    """The folder of dataset ``name``: first of ``RVOS_<NAME>_ROOT``, the config file, ``RVOS_DATA_ROOT``.
+    """The folder of dataset ``name``, as ``find_root`` finds it.
+
+    Raises:
+        UsageError: where nothing tells it.
+    """
+    found = find_root(name, folders)
+    if found is not None:
+        return found
+    common = os.environ.get("RVOS_DATA_ROOT")
+    tried = f" (RVOS_DATA_ROOT={common} holds none of {', '.join((name, *folders))})" if common else ""
+    raise UsageError(
+        f"No folder known for {name}{tried}. Give --root FOLDER, set {root_variable(name)}, or remember it with: "
+        f"rvos datasets roots --set {name}=FOLDER"
+    )
+
+
+def find_root(name: str, folders: Sequence[str] = ()) -> Path | None:
+    """The first of: ``RVOS_<NAME>_ROOT``, the config file, a folder of that name in ``RVOS_DATA_ROOT``; else None.
 
     Args:
         name: e.g. ``ref-davis17``, whose variable is ``RVOS_REF_DAVIS17_ROOT``.
         folders: further names under which the dataset's folder may lie in ``RVOS_DATA_ROOT``.
-
-    Raises:
-        UsageError: where none of them tells.
     """
     own = os.environ.get(root_variable(name))
     if own:
@@ -36,14 +50,7 @@ def data_root(name: str, folders: Sequence[str] = ()) -> Path:
         return configured[name]
     common = os.environ.get("RVOS_DATA_ROOT")
     candidates = [Path(common).expanduser() / folder for folder in (name, *folders)] if common else []
-    found = next((path for path in candidates if path.is_dir()), None)
-    if found is None:
-        tried = f" (RVOS_DATA_ROOT={common} holds no folder {', '.join(p.name for p in candidates)})" if common else ""
-        raise UsageError(
-            f"No folder known for {name}{tried}. Give --root FOLDER, set {root_variable(name)}, or remember it with: "
-            f"rvos datasets roots --set {name}=FOLDER"
-        )
-    return found
+    return next((path for path in candidates if path.is_dir()), None)
 
 
 def root_variable(name: str) -> str:

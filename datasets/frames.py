@@ -73,6 +73,22 @@ class ArrayFrames:
         return None
 
 
+@dataclass(frozen=True)
+class NoFrames:
+    """Stands in for images that are not there where only masks are scored: knows the size, from a mask's header."""
+
+    size_from: Path
+
+    def read(self, name: str) -> NDArray[np.uint8]:
+        raise DatasetError(f"Frame {name}: opened without images, {self.size_from.parent} holds masks only.")
+
+    def size(self, name: str) -> tuple[int, int]:
+        return image_size(self.size_from)
+
+    def path(self, name: str) -> Path | None:
+        return None
+
+
 def png_paths(folder: Path, frame_names: Sequence[str], present: Sequence[str]) -> tuple[Path | None, ...]:
     """The mask file of every frame, None where ``present`` (stems of the PNGs in ``folder``) has none."""
     stems = set(present)

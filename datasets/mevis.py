@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from .checks import Problem
 from .errors import DatasetError
 from .files import MetaVideo, id_list, read_meta, require_root
 from .frames import FrameFolder
@@ -51,6 +52,26 @@ class MeViS(RVOSDataset):
 
     def annotation_files(self) -> Sequence[Path]:
         return [self.meta_file] if self.masks is None else [self.meta_file, self.masks.path]
+
+    def own_checks(self) -> Iterator[Problem]:
+        if self.masks is None:
+            return
+        for anno_id in self.masks.repeated_ids:
+            cure = "The last one counts; download the file again."
+            yield Problem("error", "repeated-id", str(self.masks.path), f"annotation '{anno_id}' occurs twice.", cure)
+        named = {i for sample in self.samples for i in sample.expression.object_ids or ()}
+        unnamed = [i for i in self.masks.ids if i not in named]
+        if unnamed:
+            found = f"{len(unnamed)} annotations that no expression names, first '{unnamed[0]}'."
+            yield Problem("note", "unasked-object", str(self.masks.path), found, "")
+
+    def own_video_checks(self, video: Video) -> Iterator[Problem]:
+        named = dict.fromkeys(i for s in self.samples_of(video.id) for i in s.expression.object_ids or ())
+        for anno_id in named:
+            if self.masks is not None and anno_id in self.masks and self.masks.n_frames(anno_id) != len(video):
+                found = f"annotation '{anno_id}' lists {self.masks.n_frames(anno_id)} frames, the video {len(video)}."
+                cure = "mask_dict.json and meta_expressions.json must be of one version."
+                yield Problem("error", "frame-count-differs", f"video {video.id}", found, cure)
 
     def _samples(self, entry: MetaVideo) -> Iterator[Sample]:
         annotated = [id_list(fields["anno_id"]) if "anno_id" in fields else None for _, fields in entry.expressions]

@@ -6,10 +6,14 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
+from .checks import Problem
 from .files import MetaVideo, names_in, read_meta, require_root
 from .frames import FrameFolder, png_paths
 from .masks import GreyPngMasks
 from .types import Expression, Masklet, RVOSDataset, Sample, Video
+
+#: where the videos come from, as the paper writes it; files may write it in other letter case
+SOURCES = ("BURST", "VIPSeg", "MOSE", "MeViS")
 
 
 class ReasonVOS(RVOSDataset):
@@ -39,13 +43,8 @@ class ReasonVOS(RVOSDataset):
 
     def objects(self, video: Video) -> dict[str, Masklet]:
         prefix = self._prefix(video.id)
-        masklets: dict[str, Masklet] = {}
-        for folder in self._folders:
-            object_id = folder[len(prefix) :]
-            masklet = self._masklet(video, folder) if folder.startswith(prefix) and "_" not in object_id else None
-            if masklet is not None:
-                masklets[object_id] = masklet
-        return masklets
+        masklets = {folder[len(prefix) :]: self._masklet(video, folder) for folder in self._folders_of(video.id)}
+        return {object_id: masklet for object_id, masklet in masklets.items() if masklet is not None}
 
     def prediction_path(self, sample: Sample) -> PurePosixPath:
         """``<source>_<video>_<object>/<exp_id>``, as inference_reason_vos.py writes it."""
@@ -56,6 +55,26 @@ class ReasonVOS(RVOSDataset):
     def annotation_files(self) -> Sequence[Path]:
         masks = (self.annotations / f / f"{stem}.png" for f in self._folders for stem in self._stems(f))
         return [self.meta_file, *masks]
+
+    def own_checks(self) -> Iterator[Problem]:
+        known = {source.lower(): source for source in SOURCES}
+        for video_id, source in self._sources.items():
+            if source.lower() not in known:
+                found = f"its source is '{source}', expected one of {', '.join(SOURCES)}."
+                yield Problem("note", "unknown-source", f"video {video_id}", found, "")
+        named = {self.prediction_path(sample).parts[0] for sample in self.samples}
+        for folder in sorted(set(self._folders) - {f for video in self.videos for f in self._folders_of(video.id)}):
+            twin = next((name for name in named if name.lower() == folder.lower()), None)
+            cure = f"Rename it to {twin}." if twin else "No video of the file has masks of this name."
+            yield Problem("warning", "stray-folder", str(self.annotations / folder), "belongs to no sample.", cure)
+
+    def own_video_checks(self, video: Video) -> Iterator[Problem]:
+        for folder in self._folders_of(video.id):
+            extra = [stem for stem in self._stems(folder) if stem not in video.frame_names]
+            if extra:
+                found = f"{len(extra)} masks of frames that the video does not list, first {extra[0]}.png."
+                cure = "No model is asked for them, yet the official script scores them."
+                yield Problem("warning", "unlisted-frames", str(self.annotations / folder), found, cure)
 
     def _samples(self, entry: MetaVideo) -> Iterator[Sample]:
         video = Video(entry.id, entry.frames, FrameFolder(self.root / "JPEGImages" / entry.id, self._any_mask(entry)))
@@ -95,6 +114,11 @@ class ReasonVOS(RVOSDataset):
 
     def _prefix(self, video_id: str) -> str:
         return f"{self._sources[video_id]}_{video_id}_"
+
+    def _folders_of(self, video_id: str) -> list[str]:
+        """The video's annotation folders. Another video's name may begin with this one's; object ids have no '_'."""
+        prefix = self._prefix(video_id)
+        return [f for f in self._folders if f.startswith(prefix) and "_" not in f[len(prefix) :]]
 
     def _stems(self, folder: str) -> list[str]:
         return names_in(self.annotations / folder, ".png")

@@ -10,6 +10,7 @@ from typing import Literal
 
 import numpy as np
 
+from .checks import Problem
 from .errors import DatasetError, UsageError
 from .files import is_plain_path, names_in, read_meta, read_text, require_root
 from .frames import SUFFIXES, FrameFolder, png_paths
@@ -103,6 +104,65 @@ class RefDAVIS17(RVOSDataset):
             for video in self.videos:
                 paths.extend(p for p in self.label_map_paths(annotation, video) if p is not None)
         return list(dict.fromkeys(paths))
+
+    def own_checks(self) -> Iterator[Problem]:
+        for annotation in _MASK_FOLDER:
+            without = [v.id for v in self.videos if not any(self.label_map_paths(annotation, v))]
+            if without:
+                found = f"no {annotation} masks of {len(without)} of {len(self.videos)} videos, first {without[0]}."
+                severity = "error" if annotation == "unsupervised" else "note"
+                cure = f"Protocols that read {_MASK_FOLDER[annotation]} need DAVIS/{_MASK_FOLDER[annotation]}/480p."
+                yield Problem(severity, "no-masks", str(self.davis), found, cure)
+
+    def own_video_checks(self, video: Video) -> Iterator[Problem]:
+        """Whether a number means the same object in both sets of masks, and which objects each has alone."""
+        late = set(self.object_masks("unsupervised", video)) - {
+            str(label) for label in _labels_in(self.label_map_paths("unsupervised", video)[:1])
+        }
+        for object_id in sorted(late):
+            found = f"object {object_id} is not in the first frame."
+            yield Problem("note", "late-object", f"video {video.id}", found, "Official scripts do not count it.")
+        asked = {i for s in self.samples_of(video.id) for i in s.expression.object_ids or ()}
+        overlap = self.overlap_of_annotations(video)
+        for object_id in sorted(asked if overlap else ()):
+            best = max(overlap.get(object_id, {}).items(), key=lambda item: item[1], default=("none", 0.0))
+            if best[0] != object_id:
+                own = overlap.get(object_id, {}).get(object_id, 0.0)
+                found = (
+                    f"object {object_id} of the semi-supervised masks is object {best[0]} of the unsupervised ones "
+                    f"(IoU {best[1]:.2f}; {own:.2f} with the same number)."
+                )
+                cure = "Scores per expression differ between both sets; say which was used."
+                yield Problem("warning", "ids-disagree", f"video {video.id}", found, cure)
+
+    def overlap_of_annotations(self, video: Video) -> dict[str, dict[str, float]]:
+        """IoU over all frames of every semi-supervised object with every unsupervised one that it touches, by ids.
+
+        Void pixels of either set are left out. Empty where one of the two sets is not on disk.
+        """
+        pairs = zip(
+            self.label_map_paths("semi-supervised", video), self.label_map_paths("unsupervised", video), strict=True
+        )
+        table = np.zeros((256, 256), np.int64)
+        for first, second in pairs:
+            if first is None or second is None:
+                continue
+            ours, theirs = png_labels(first), png_labels(second)
+            if ours.shape != theirs.shape:
+                raise DatasetError(f"{first}: {ours.shape}, but {second}: {theirs.shape}; both must have one size.")
+            joint = ours.astype(np.int64) * 256 + theirs
+            table += np.bincount(joint.ravel(), minlength=1 << 16).reshape(256, 256)
+        table[VOID], table[:, VOID] = 0, 0
+        areas, their_areas = table.sum(axis=1), table.sum(axis=0)
+        return {
+            str(a): {
+                str(b): float(table[a, b] / (areas[a] + their_areas[b] - table[a, b]))
+                for b in np.flatnonzero(table[a]).tolist()
+                if b != 0
+            }
+            for a in np.flatnonzero(areas).tolist()
+            if a != 0
+        }
 
     def _samples(self, queries: Sequence[_Query]) -> Iterator[Sample]:
         videos: dict[str, Video] = {}

@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from .checks import Problem
 from .errors import DatasetError
 from .files import MetaVideo, id_list, names_in, read_json, read_meta, require_root
 from .frames import FrameFolder, png_paths
-from .images import png_grey
+from .images import image_size, png_grey
 from .masks import LabelMapMasks
 from .types import BoolMask, Expression, Masklet, RVOSDataset, Sample, Video
 
@@ -81,6 +82,25 @@ class RefYouTubeVOS(RVOSDataset):
             parts = [folder] if self.split == "train" else [folder / name for name in names_in(folder)]
             found.extend(part / f"{stem}.png" for part in parts for stem in names_in(part, ".png"))
         return found
+
+    def own_checks(self) -> Iterator[Problem]:
+        if self.split == "valid" and self.annotations.is_dir():
+            videos = {video.id for video in self.videos}
+            stray = [name for name in names_in(self.annotations) if name not in videos]
+            if stray:
+                found = f"masks of {len(stray)} videos that are not in the split, first {stray[0]}."
+                yield Problem("note", "stray-folder", str(self.annotations), found, "They are not used.")
+
+    def own_video_checks(self, video: Video) -> Iterator[Problem]:
+        """Masks of ``valid`` that are resized, which the masks themselves no longer show."""
+        if self.split == "train":
+            return
+        for sample in self.samples_of(video.id):
+            masklet = self.ground_truth(sample)
+            paths = [p for p in masklet.source.paths if p] if masklet else []  # type: ignore[attr-defined]
+            if paths and (found := image_size(paths[0])) != video.size:
+                words = f"its masks are {found[1]}x{found[0]}, its frames {video.width}x{video.height}."
+                yield Problem("note", "resized-masks", sample.key, words, "They are resized by nearest neighbour.")
 
     def _samples(self, entry: MetaVideo) -> Iterator[Sample]:
         video = Video(entry.id, entry.frames, FrameFolder(self.folder / "JPEGImages" / entry.id, self._any_mask(entry)))

@@ -111,7 +111,7 @@ def resolve(name: str) -> tuple[str, str]:
         UsageError: no split named where there are several.
     """
     given, _, given_split = name.strip().partition("/")
-    dataset = _dataset_named(given)
+    dataset = resolve_dataset(given)
     entry = entry_of(dataset)
     split = given_split.strip().lower().replace("-", "_")
     split = entry.split_aliases.get(split, split)
@@ -124,6 +124,17 @@ def resolve(name: str) -> tuple[str, str]:
         choices = ", ".join(f"{dataset}/{s}" for s in entry.splits)
         raise UsageError(f"{dataset} has several splits; name one of {choices}.")
     raise UnknownNameError(f"split of {dataset}", given_split, [s or "(none)" for s in entry.splits])
+
+
+def resolve_dataset(name: str) -> str:
+    """The dataset that a name or alias means, with or without a split. Raises UnknownNameError."""
+    given = name.partition("/")[0].strip()
+    names = {own.lower(): own for own in dataset_names()}
+    names |= {alias: own for own, entry in DATASETS.items() for alias in entry.aliases}
+    wanted = given.lower().replace("_", "-")
+    if wanted not in names:
+        raise UnknownNameError("dataset", given, names)
+    return names[wanted]
 
 
 def entry_of(dataset: str) -> Entry:
@@ -151,15 +162,6 @@ def loader_class(dataset: str) -> type[RVOSDataset]:
     if not (isinstance(loader, type) and issubclass(loader, RVOSDataset)):
         raise DatasetError(f"Dataset '{dataset}': {loader!r} is no subclass of rvos.RVOSDataset.")
     return loader
-
-
-def _dataset_named(given: str) -> str:
-    wanted = given.strip().lower().replace("_", "-")
-    names = {name.lower(): name for name in dataset_names()}
-    names |= {alias: name for name, entry in DATASETS.items() for alias in entry.aliases}
-    if wanted not in names:
-        raise UnknownNameError("dataset", given, names)
-    return names[wanted]
 
 
 def _folder(dataset: str, entry: Entry, root: str | Path | None) -> Path | None:
