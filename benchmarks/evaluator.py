@@ -16,11 +16,19 @@ from typing import Any
 
 from ..datasets.errors import ProtocolError, RunError, UsageError
 from ..datasets.types import RVOSDataset, Sample
-from .bounds import TruthPredictions, cached_bounds
+from .bounds import Truth, cached_bounds
 from .machine import worker_count
-from .predictions.base import ExpressionPredictions, MergedPredictions
-from .predictions.memory import MemoryPredictions
-from .predictions.merged import MergeRule, as_expressions, as_merged
+from .predictions import (
+    ExpressionPredictions,
+    MemoryPredictions,
+    MergedPredictions,
+    MergeRule,
+    RunMasks,
+    as_expressions,
+    as_merged,
+    open_predictions,
+)
+from .protocols import default_protocols, get_protocol, protocols_for
 from .protocols.base import Protocol, Summary, Unit, UnitScore
 from .results import Result
 from .runs import PredictionLine, PredictionsRecord, Run, SummaryRecord, is_run, new_record
@@ -96,7 +104,7 @@ def evaluate(
     source = _source(predictions)
     data = _dataset(source, dataset, root)
     limit = _limit(limit, source)
-    chosen = _protocols(protocol, data)
+    chosen = choose_protocols(protocol, data)
     options = _Options(workers, resume, threshold, merge_rule, per_frame, limit, bounds, progress)
     named = protocol is not None and protocol != "all"
     jobs, refusals = _jobs(chosen, _opened(source, data, threshold, layout), data, options, named)
@@ -291,16 +299,18 @@ def _summary(job: ScoringJob, scores: Sequence[UnitScore], options: _Options) ->
     summary.stamps = _stamps(job.protocol, scores, options.limit)
     if options.bounds:
         bounds = cached_bounds(job.dataset, job.protocol, options.limit, lambda p: _bound(job, p, options))
-        summary.ceiling, summary.floor = bounds.ceiling, bounds.floor
+        if bounds is not None:
+            summary.ceiling, summary.floor = bounds.ceiling, bounds.floor
     return summary
 
 
-def _bound(job: ScoringJob, predictions: TruthPredictions, options: _Options) -> Summary:
+def _bound(job: ScoringJob, predictions: Truth, options: _Options) -> Summary:
     """What the protocol gives the ground truth, or empty masks, in place of the predictions."""
-    files = as_asked(job.protocol, predictions, job.dataset)
     plan = Plan(job.dataset, job.protocol, options.limit)
     name = "floor" if predictions.empty else "ceiling"
-    videos = _scored(replace(job, predictions=files), plan, plan.videos, options, task=f"{name} of {job.protocol.id}")
+    videos = _scored(
+        replace(job, predictions=predictions), plan, plan.videos, options, task=f"{name} of {job.protocol.id}"
+    )
     return job.protocol.aggregate(plan.in_order([s for video in videos for s in video]))
 
 
@@ -345,27 +355,25 @@ def _limit(limit: int | None, source: Source) -> int | None:
     return source.record.limit if limit is None and isinstance(source, Run) else limit
 
 
-def _protocols(asked: str | Protocol | Sequence[str | Protocol] | None, dataset: RVOSDataset) -> list[Protocol]:
-    """The protocols asked for. Raises ProtocolError where one does not apply."""
-    if asked is None or asked == "all":
-        from .protocols import default_protocols, protocols_for
+def choose_protocols(asked: str | Protocol | Sequence[str | Protocol] | None, dataset: RVOSDataset) -> list[Protocol]:
+    """The protocols asked for; None for the dataset's own, ``all`` for every one that applies.
 
-        return protocols_for(dataset) if asked else default_protocols(dataset)
-    names = [asked] if isinstance(asked, (str, Protocol)) else list(asked)
-    chosen = [_protocol(name) for name in names]
+    Raises:
+        UnknownNameError: no such protocol.
+        ProtocolError: it does not apply to the dataset.
+    """
+    if asked == "all":
+        return protocols_for(dataset)
+    if asked is None:
+        chosen = default_protocols(dataset)
+    else:
+        names = [asked] if isinstance(asked, (str, Protocol)) else list(asked)
+        chosen = [get_protocol(name) if isinstance(name, str) else name for name in names]
     for protocol in chosen:
         obstacle = protocol.applies_to(dataset)
         if obstacle:
             raise ProtocolError(obstacle)
     return chosen
-
-
-def _protocol(name: str | Protocol) -> Protocol:
-    if isinstance(name, Protocol):
-        return name
-    from .protocols import get_protocol
-
-    return get_protocol(name)
 
 
 def _jobs(
@@ -403,15 +411,11 @@ def as_asked(
 
 
 def _opened(source: Source, dataset: RVOSDataset, threshold: float | None, layout: str | None) -> Predictions:
-    from .predictions.run_masks import RunMasks
-
     if isinstance(source, Run):
         if not source.masks.is_dir():
             raise RunError(f"{source.path} holds no masks to score (no folder masks/); give the predictions it scored.")
         return RunMasks(source.masks)
     if isinstance(source, Path):
-        from .predictions import open_predictions
-
         return open_predictions(source, dataset, threshold=threshold, layout=layout)
     if threshold is not None or layout is not None:
         raise UsageError("threshold and layout are for prediction files; these predictions are open already.")
@@ -471,7 +475,7 @@ class Evaluator:
     def __init__(self, dataset: RVOSDataset, protocol: str | Protocol) -> None:
         """Raises ProtocolError where the protocol does not apply to the dataset."""
         self.dataset = dataset
-        self.protocol = _protocols(protocol, dataset)[0]
+        self.protocol = choose_protocols(protocol, dataset)[0]
         self.predictions = MemoryPredictions()
 
     def update(self, sample: Sample | str, frame_index: int, mask: Any) -> None:

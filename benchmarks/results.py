@@ -157,8 +157,8 @@ class Result:
             lines.append(f"Predictor: {record.predictor.name}")
         return lines
 
-    def tail(self) -> list[str]:
-        """Stamps, warnings and what is missing, one line each; the last is the run folder."""
+    def remarks(self) -> list[str]:
+        """Stamps, warnings and what is missing, one line each."""
         lines = [*self.summary.stamps, *(f"Warning: {w}" for w in self.warnings)]
         incomplete = self.missing()
         if incomplete:
@@ -166,7 +166,11 @@ class Result:
             lines += [f"  {s.unit.key}: {_state(s)}" for s in incomplete[:MOST_LISTED]]
             rest = len(incomplete) - MOST_LISTED
             lines += [f"  and {rest} more, see samples.jsonl"] if rest > 0 else []
-        return lines + ([f"Run: {self.path}"] if self.path else [])
+        return lines
+
+    def tail(self) -> list[str]:
+        """The remarks; the last line is the run folder."""
+        return self.remarks() + ([f"Run: {self.path}"] if self.path else [])
 
     def __str__(self) -> str:
         tables = [table.to_text() for table in self.tables()]
@@ -185,18 +189,13 @@ class Result:
 
     def to_csv(self) -> str:
         """A line per unit: key, status, J, F and the tags; values in full float64 digits, empty where there is none."""
-        rows = [_flat(score) for score in self.scores]
-        out = io.StringIO()
-        writer = csv.DictWriter(out, list(dict.fromkeys(name for row in rows for name in row)), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        return out.getvalue()
+        return csv_of([self])
 
     def to_frame(self) -> pandas.DataFrame:
         """A row per unit, with the columns of ``to_csv``."""
         import pandas
 
-        return pandas.DataFrame([_flat(score) for score in self.scores])
+        return pandas.DataFrame([_flat(self, score) for score in self.scores])
 
     # Tables -------------------------------------------------------------------------------------------------------
 
@@ -215,9 +214,15 @@ class Result:
         return Table("", ("status", *STATUSES, "partial"), (("units", *counts, str(partial)),))
 
     def _extras_tables(self) -> Iterator[Table]:
-        if self.summary.extras:
-            rows = tuple((name, percent(value)) for name, value in self.summary.extras.items())
-            yield Table("", ("also", "value"), rows)
+        """What else the protocol reports: names as columns; ``part/name`` in a row of its own part."""
+        parts: dict[str, dict[str, float | None]] = {}
+        for name, value in self.summary.extras.items():
+            part, _, column = name.rpartition("/")
+            parts.setdefault(part, {})[column] = value
+        columns = list(dict.fromkeys(c for values in parts.values() for c in values))
+        rows = [(part or "all", *(percent(values.get(c)) for c in columns)) for part, values in parts.items()]
+        if rows:
+            yield Table("", ("also", *columns), tuple(rows))
 
 
 def percent(value: float | None) -> str:
@@ -242,6 +247,25 @@ def rows_of(results: Iterable[Result], names: Sequence[str]) -> Table:
     return Table("; ".join(titles), ("predictor", "J&F", "J", "F", "n"), rows)
 
 
+def side_by_side(results: Sequence[Result]) -> Table:
+    """One row per protocol that scored the same predictions."""
+    rows = tuple(
+        (r.protocol.id, *(shown(v) for v in (r.summary.J_and_F, r.summary.J, r.summary.F)), str(r.summary.n_counted))
+        for r in results
+    )
+    return Table("", ("protocol", "J&F", "J", "F", "n"), rows)
+
+
+def csv_of(results: Iterable[Result]) -> str:
+    """The units of one or several results as CSV, see ``Result.to_csv``."""
+    rows = [_flat(result, score) for result in results for score in result.scores]
+    out = io.StringIO()
+    writer = csv.DictWriter(out, list(dict.fromkeys(name for row in rows for name in row)), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return out.getvalue()
+
+
 def _grouped(scores: Sequence[UnitScore], tag: str) -> dict[str, list[UnitScore]]:
     groups: dict[str, list[UnitScore]] = {}
     for score in scores:
@@ -260,10 +284,11 @@ def _breakdown(name: str, groups: dict[str, list[UnitScore]]) -> Table:
     return Table("", (f"by {name}", "J&F", "J", "F", "n"), tuple(rows))
 
 
-def _flat(score: UnitScore) -> dict[str, Any]:
+def _flat(result: Result, score: UnitScore) -> dict[str, Any]:
     line = SampleLine.of(score).model_dump(exclude={"frame_names", "frame_J", "frame_F"})
     tags, extras = line.pop("tags"), line.pop("extras")
     line["object_ids"], line["flags"] = " ".join(line["object_ids"]), " ".join(line["flags"])
+    line = {"protocol": result.protocol.id, **line}
     return {**line, "J&F": score.J_and_F, **extras, **{f"tag:{name}": value for name, value in tags.items()}}
 
 

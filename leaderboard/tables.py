@@ -1,0 +1,71 @@
+"""Results in colour for terminals; the content is that of ``Result.tables``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ..benchmarks.protocols.compare import explain_differences
+from ..benchmarks.results import Result, Table, percent, side_by_side
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table as RichTable
+
+#: Rows of the score table that are no scores of the predictor.
+_BOUNDS = ("ceiling", "floor")
+
+
+def print_results(results: Sequence[Result], console: Console) -> None:
+    """Print results: several of the same predictions first side by side, then each in full.
+
+    The protocol in words and the run folder are not repeated here: a scoring command prints them first and last.
+    """
+    if len(results) > 1:
+        print_table(side_by_side(results), console)
+        first = results[0]
+        for other in results[1:]:
+            for line in explain_differences({r.protocol.id: r.J_and_F for r in (first, other)}):
+                console.print(line, markup=False, highlight=False, soft_wrap=True)
+    for result in results:
+        if len(results) > 1:
+            console.rule(result.protocol.id, align="left")
+        print_result(result, console)
+
+
+def print_result(result: Result, console: Console) -> None:
+    """One result: what was scored, its tables, then stamps, warnings and what is missing."""
+    for line in result.head()[1:]:
+        console.print(line, style="dim", markup=False, highlight=False, soft_wrap=True)
+    for table in result.tables():
+        print_table(table, console)
+    for line in result.remarks():
+        style = "yellow" if line.startswith("Warning") else "green" if line in result.summary.stamps else ""
+        console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
+
+
+def print_table(table: Table, console: Console) -> None:
+    """A table with aligned columns; wide terminals are not filled."""
+    console.print(_rich_table(table))
+
+
+def _rich_table(table: Table) -> RichTable:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    drawn = RichTable(title=table.title or None, box=SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    for i, name in enumerate(table.header):
+        drawn.add_column(Text(name), justify="left" if i == 0 else "right", no_wrap=i > 0)
+    for row in table.rows:
+        drawn.add_row(*(Text(cell) for cell in row), style="dim" if row[0] in _BOUNDS else None)
+    return drawn
+
+
+def worst_table(result: Result, count: int) -> Table:
+    """The units of lowest J&F with what is known about them."""
+    rows = tuple(
+        (s.unit.key, percent(s.J_and_F), percent(s.J), percent(s.F), s.status if s.status != "ok" else s.reason)
+        for s in result.worst(count)
+    )
+    return Table("", ("worst units", "J&F", "J", "F", "remark"), rows)
