@@ -54,9 +54,11 @@ def _rich_table(table: Table) -> RichTable:
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    drawn = RichTable(title=table.title or None, box=SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    drawn = RichTable(
+        title=table.title or None, box=SIMPLE_HEAD, title_justify="left", pad_edge=False, padding=(0, 1, 0, 0)
+    )
     for i, name in enumerate(table.header):
-        drawn.add_column(Text(name), justify="left" if i == 0 else "right", no_wrap=i > 0)
+        drawn.add_column(Text(name), justify="left" if i == 0 else "right", no_wrap=i > 0, overflow="fold")
     for row in table.rows:
         drawn.add_row(*(Text(cell) for cell in row), style="dim" if row[0] in _BOUNDS else None)
     return drawn

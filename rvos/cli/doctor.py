@@ -27,7 +27,7 @@ def doctor(json_: Annotated[bool, typer.Option("--json", help="Print as JSON.")]
         print(json.dumps({**facts, "problems": problems}, indent=2))
     else:
         for name, value in facts.items():
-            print(f"{name:<12}{_words(value)}")
+            print(f"{name:<16} {_words(value)}")
         for problem in problems:
             print(f"problem: {problem}")
     raise typer.Exit(1 if problems else 0)
