@@ -7,22 +7,19 @@ algebra: the results are counts of pixels, in integers.
 
 from __future__ import annotations
 
-import sys
-
 import numpy as np
-from numba import njit
 
-if sys.byteorder != "little":
-    raise ImportError("rvos scores masks with little-endian word operations; this machine is big-endian.")
+from ..datasets.jit import compiled
 
 _0, _1, _2, _4, _56, _63 = (np.uint64(n) for n in (0, 1, 2, 4, 56, 63))
+_TOP = np.uint64(1 << 63)
 _PAIRS = np.uint64(0x5555555555555555)
 _NIBBLES = np.uint64(0x3333333333333333)
 _BYTES = np.uint64(0x0F0F0F0F0F0F0F0F)
 _SPREAD = np.uint64(0x0101010101010101)
 
 
-@njit("int64(uint64)", cache=True, nogil=True)
+@compiled("int64(uint64)")
 def _ones(word):  # type: ignore[no-untyped-def]
     """The number of set bits (the compiler knows this idiom and uses the machine's instruction)."""
     word = word - ((word >> _1) & _PAIRS)
@@ -30,7 +27,7 @@ def _ones(word):  # type: ignore[no-untyped-def]
     return np.int64((((word + (word >> _4)) & _BYTES) * _SPREAD) >> _56)
 
 
-@njit("UniTuple(int64, 5)(uint64[:, ::1])", cache=True, nogil=True)
+@compiled("UniTuple(int64, 5)(uint64[:, ::1])")
 def extent(words):  # type: ignore[no-untyped-def]
     """(area, top, bottom, left, right) of the object, the last two exclusive like slices; all 0 where it is empty."""
     height, n = words.shape
@@ -48,15 +45,22 @@ def extent(words):  # type: ignore[no-untyped-def]
                 columns[j] |= words[y, j]
     if area == 0:
         return 0, 0, 0, 0, 0
-    left, right = 0, 64 * n
-    while not (columns[left // 64] >> np.uint64(left % 64)) & _1:
+    first, last = 0, n - 1
+    while columns[first] == _0:
+        first += 1
+    while columns[last] == _0:
+        last -= 1
+    left, right = 64 * first, 64 * last + 64
+    while (columns[first] & _1) == _0:
+        columns[first] >>= _1
         left += 1
-    while not (columns[(right - 1) // 64] >> np.uint64((right - 1) % 64)) & _1:
+    while (columns[last] & _TOP) == _0:
+        columns[last] <<= _1
         right -= 1
     return area, top, bottom, left, right
 
 
-@njit("int64(uint64[::1], uint64[::1], int64, int64, int64, int64)", cache=True, nogil=True)
+@compiled("int64(uint64[::1], uint64[::1], int64, int64, int64, int64)")
 def _boundary(padded, out, rows, stride, n, width):  # type: ignore[no-untyped-def]
     """Pixels that differ from their right, lower or lower-right neighbour; returns their number.
 
@@ -73,7 +77,7 @@ def _boundary(padded, out, rows, stride, n, width):  # type: ignore[no-untyped-d
         right = (pixel >> _1) | (after[i] << _63)
         below_right = (below >> _1) | (under_after[i] << _63)
         out[i] = (pixel ^ right) | (pixel ^ below) | (pixel ^ below_right)
-    inside = (_1 << np.uint64(width % 64)) - _1 if width % 64 else ~_0
+    inside = (_1 << np.uint64(width & 63)) - _1 if width & 63 else ~_0
     count = 0
     for start in range(0, rows * stride, stride):
         out[start + n - 1] &= inside
@@ -84,7 +88,7 @@ def _boundary(padded, out, rows, stride, n, width):  # type: ignore[no-untyped-d
     return count
 
 
-@njit("void(uint64[::1], uint64[::1], int64)", cache=True, nogil=True)
+@compiled("void(uint64[::1], uint64[::1], int64)")
 def _widen(wide, wider, step):  # type: ignore[no-untyped-def]
     """Every pixel of ``wide`` and its neighbours at the distance ``step`` (1 to 63) to the left and right."""
     shift, back = np.uint64(step), np.uint64(64 - step)
@@ -93,13 +97,13 @@ def _widen(wide, wider, step):  # type: ignore[no-untyped-def]
         wider[i] = word | (word << shift) | (word >> shift) | (wide[i - 1] >> back) | (wide[i + 1] << back)
 
 
-@njit("void(uint64[::1], uint64[::1])", cache=True, nogil=True)
+@compiled("void(uint64[::1], uint64[::1])")
 def _add(out, more):  # type: ignore[no-untyped-def]
     for i in range(out.size):
         out[i] |= more[i]
 
 
-@njit("void(uint64[::1], uint64[::1], int64, int64)", cache=True, nogil=True)
+@compiled("void(uint64[::1], uint64[::1], int64, int64)")
 def _dilate(source, out, stride, radius):  # type: ignore[no-untyped-def]
     """Dilate by the disk dx² + dy² <= radius²: widen every row as far as the disk is wide at dy, then add it there."""
     wide = np.zeros(source.size + 2, np.uint64)
@@ -120,7 +124,7 @@ def _dilate(source, out, stride, radius):  # type: ignore[no-untyped-def]
             _add(out[: out.size - offset], wide[1 + offset :])
 
 
-@njit("int64(uint64[:, ::1], int64, int64, int64, int64, int64, uint64[:, ::1])", cache=True, nogil=True)
+@compiled("int64(uint64[:, ::1], int64, int64, int64, int64, int64, uint64[:, ::1])")
 def prepare(words, width, radius, top, first, n, planes):  # type: ignore[no-untyped-def]
     """Fill the planes of a crop: the mask, its boundary, and what lies within ``radius`` of the boundary.
 
@@ -137,7 +141,7 @@ def prepare(words, width, radius, top, first, n, planes):  # type: ignore[no-unt
         The number of boundary pixels.
     """
     mask, boundary, reach = planes[0], planes[1], planes[2]
-    stride = n + radius // 64 + 1
+    stride = n + (radius >> 6) + 1
     rows = mask.size // stride
     padded = np.zeros(mask.size + stride + 1, np.uint64)
     for y in range(rows):
@@ -148,8 +152,8 @@ def prepare(words, width, radius, top, first, n, planes):  # type: ignore[no-unt
     columns = min(64 * n, width - 64 * first)
     if first + n == words.shape[1]:
         for start in range(0, rows * stride, stride):
-            edge = (padded[start + (columns - 1) // 64] >> np.uint64((columns - 1) % 64)) & _1
-            padded[start + columns // 64] |= edge << np.uint64(columns % 64)
+            edge = (padded[start + ((columns - 1) >> 6)] >> np.uint64((columns - 1) & 63)) & _1
+            padded[start + (columns >> 6)] |= edge << np.uint64(columns & 63)
     if top + rows == words.shape[0]:
         for i in range((rows - 1) * stride, rows * stride):
             padded[i + stride] = padded[i]
@@ -158,7 +162,7 @@ def prepare(words, width, radius, top, first, n, planes):  # type: ignore[no-unt
     return count
 
 
-@njit("int64(uint64[::1], uint64[::1], int64)", cache=True, nogil=True)
+@compiled("int64(uint64[::1], uint64[::1], int64)")
 def _common(a, b, n):  # type: ignore[no-untyped-def]
     """Bits set in both of the first n words."""
     count = 0
@@ -167,11 +171,7 @@ def _common(a, b, n):  # type: ignore[no-untyped-def]
     return count
 
 
-@njit(
-    "UniTuple(int64, 3)(uint64[:, ::1], int64, int64, int64, int64, uint64[:, ::1], int64, int64, int64, int64)",
-    cache=True,
-    nogil=True,
-)
+@compiled("UniTuple(int64, 3)(uint64[:, ::1], int64, int64, int64, int64, uint64[:, ::1], int64, int64, int64, int64)")
 def overlap(a, a_top, a_first, a_n, a_stride, b, b_top, b_first, b_n, b_stride):  # type: ignore[no-untyped-def]
     """Pixels in both masks; of a's boundary within reach of b's; of b's boundary within reach of a's.
 
@@ -188,53 +188,3 @@ def overlap(a, a_top, a_first, a_n, a_stride, b, b_top, b_first, b_n, b_stride):
             a_matched += _common(a[1, i:], b[2, k:], last - first)
             b_matched += _common(a[2, i:], b[1, k:], last - first)
     return both, a_matched, b_matched
-
-
-@njit("int64[::1](uint8[::1])", cache=True, nogil=True)
-def rle_counts(text):  # type: ignore[no-untyped-def]
-    """The run lengths in a compressed COCO RLE; a single -1 where the text is none.
-
-    Five bits a character, lowest first; bit 5 says that more follow, bit 4 of the last one is the sign. From the
-    fourth on, lengths are stored as differences to the one two before.
-    """
-    counts = np.empty(text.size, np.int64)
-    n = k = value = 0
-    for character in text:
-        digit = np.int64(character) - 48
-        if digit < 0 or digit > 63 or k > 11:
-            return np.full(1, -1, np.int64)
-        value |= (digit & 31) << (5 * k)
-        k += 1
-        if digit & 32:
-            continue
-        if digit & 16:
-            value |= np.int64(-1) << (5 * k)
-        counts[n] = value + counts[n - 2] if n > 2 else value
-        n += 1
-        value = k = 0
-    return counts[:n].copy() if k == 0 else np.full(1, -1, np.int64)
-
-
-@njit("void(int64[::1], uint64[:, ::1])", cache=True, nogil=True)
-def draw_runs(counts, words):  # type: ignore[no-untyped-def]
-    """Draw alternating runs of zeros and ones, counted down the columns, into empty packed rows that they fill.
-
-    A run toggles one bit where it starts in a column and one below its end; the running exclusive-or down the rows
-    then gives the mask, so that the cost depends on the number of runs and not on the area.
-    """
-    height, n = words.shape
-    start = 0
-    for k in range(counts.size):
-        end = start + counts[k]
-        if k % 2 == 1 and end > start:
-            x, y = start // height, start % height
-            words[y, x // 64] ^= _1 << np.uint64(x % 64)
-            for x in range(start // height + 1, (end - 1) // height + 1):
-                words[0, x // 64] ^= _1 << np.uint64(x % 64)
-            x, y = end // height, end % height
-            if y != 0:
-                words[y, x // 64] ^= _1 << np.uint64(x % 64)
-        start = end
-    for y in range(1, height):
-        for j in range(n):
-            words[y, j] ^= words[y - 1, j]

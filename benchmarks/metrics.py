@@ -100,7 +100,7 @@ class BitMask:
         Raises:
             DatasetError: not an RLE, or its counts do not fill its size.
         """
-        from . import kernels
+        from . import rle_kernels
 
         try:
             height, width = (int(n) for n in rle["size"])
@@ -108,7 +108,7 @@ class BitMask:
             if isinstance(counts, str):
                 counts = counts.encode("ascii")
             if isinstance(counts, bytes):
-                runs = kernels.rle_counts(np.frombuffer(bytearray(counts), np.uint8))
+                runs = rle_kernels.rle_counts(np.frombuffer(bytearray(counts), np.uint8))
             else:
                 runs = np.array(counts, np.int64).reshape(-1)
         except (KeyError, TypeError, ValueError, OverflowError) as error:
@@ -118,7 +118,7 @@ class BitMask:
         if not runs.size or runs.min() < 0 or runs.max() > height * width or int(runs.sum()) != height * width:
             raise DatasetError(f"A COCO RLE whose counts do not fill its size {height}x{width}: {str(rle)[:80]}")
         words = np.zeros((height, -(-width // 64)), np.uint64)
-        kernels.draw_runs(runs, words)
+        rle_kernels.draw_runs(runs, words)
         return cls(height, width, words)
 
     def to_array(self) -> NDArray[np.bool_]:
@@ -212,6 +212,12 @@ def score(gt: PreparedMask, pred: PreparedMask) -> tuple[float, float]:
     union = gt.area + pred.area - both
     j = both / union if union else 1.0
     return j, _f_measure(gt_matched, gt.n_boundary, pred_matched, pred.n_boundary)
+
+
+def warm_up() -> None:
+    """Compile or load the loops now; a process that is about to fork workers calls it so that they need not."""
+    from ..datasets import png_kernels  # noqa: F401
+    from . import kernels  # noqa: F401
 
 
 def _f_measure(gt_matched: int, n_gt: int, pred_matched: int, n_pred: int) -> float:

@@ -7,13 +7,10 @@ section 9) remain for the outlines.
 
 from __future__ import annotations
 
-import sys
-
 import numpy as np
-from numba import int64, njit, types, uint8, uint64
+from numba import int64, types, uint8, uint64
 
-if sys.byteorder != "little":
-    raise ImportError("rvos reads PNG files with little-endian word operations; this machine is big-endian.")
+from .jit import compiled
 
 # The C library hands freed arrays of this size back to the system, and the next picture pays for fresh pages: half of
 # its decoding time. Freeing one larger block first makes glibc keep up to twice its size (its pages are never touched).
@@ -27,13 +24,13 @@ _S8, _S16, _S32, _S56 = np.uint64(8), np.uint64(16), np.uint64(32), np.uint64(56
 _READ_ONLY = types.Array(uint8, 2, "C", readonly=True)
 
 
-@njit("uint64(uint64, uint64)", cache=True, nogil=True)
+@compiled("uint64(uint64, uint64)")
 def _add_bytes(a, b):  # type: ignore[no-untyped-def]
     """Eight sums modulo 256 in one word; no carry crosses a byte."""
     return ((a & _LOW) + (b & _LOW)) ^ ((a ^ b) & _HIGH)
 
 
-@njit("void(uint64[::1])", cache=True, nogil=True)
+@compiled("void(uint64[::1])")
 def _undo_sub(row):  # type: ignore[no-untyped-def]
     left = _ZERO
     for j in range(row.size):
@@ -49,13 +46,13 @@ def _undo_sub(row):  # type: ignore[no-untyped-def]
             row[j] = left
 
 
-@njit("void(uint8[::1], uint8[::1])", cache=True, nogil=True)
+@compiled("void(uint8[::1], uint8[::1])")
 def _undo_up(row, above):  # type: ignore[no-untyped-def]
     for j in range(row.size):
         row[j] += above[j]
 
 
-@njit("void(uint64[::1], uint64[::1], uint8[::1], uint8[::1])", cache=True, nogil=True)
+@compiled("void(uint64[::1], uint64[::1], uint8[::1], uint8[::1])")
 def _undo_average(words, words_above, row, above):  # type: ignore[no-untyped-def]
     left = np.int64(0)
     for j in range(words.size):
@@ -68,7 +65,7 @@ def _undo_average(words, words_above, row, above):  # type: ignore[no-untyped-de
             row[i] = left
 
 
-@njit("void(uint64[::1], uint64[::1], uint8[::1], uint8[::1])", cache=True, nogil=True)
+@compiled("void(uint64[::1], uint64[::1], uint8[::1], uint8[::1])")
 def _undo_paeth(words, words_above, row, above):  # type: ignore[no-untyped-def]
     left = np.int64(0)
     corner = np.int64(0)
@@ -95,7 +92,7 @@ def _undo_paeth(words, words_above, row, above):  # type: ignore[no-untyped-def]
             row[i] = left
 
 
-@njit(int64(_READ_ONLY, uint8[:, ::1], uint64[:, ::1]), cache=True, nogil=True)
+@compiled(int64(_READ_ONLY, uint8[:, ::1], uint64[:, ::1]))
 def unfilter(stored, rows, words):  # type: ignore[no-untyped-def]
     """Undo the PNG row filters.
 
