@@ -151,7 +151,7 @@ class Ranks:
 
 @dataclass(frozen=True)
 class Travels:
-    """The thing with the longest (``most``) or shortest (``least``) way in view."""
+    """The thing with the longest (``most``) or shortest (``least``) way in view, by a factor of at least 3/2."""
 
     rank: str
     of: Program
@@ -163,7 +163,7 @@ class Travels:
             raise Undecided
         found = _outermost(travels, CLEAR_MOVE, lowest=self.rank == "least")
         first, second = sorted(travels.values(), reverse=self.rank == "most")[:2]
-        if max(first, second) * 4 < min(first, second) * 5:
+        if max(first, second) * 2 < min(first, second) * 3:
             raise Undecided
         return found
 
