@@ -8,8 +8,11 @@ and takes one tensor at a time, memory-mapped, so loading needs no second copy. 
 
 from __future__ import annotations
 
+import hashlib
 import json
+import pickle
 import re
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,6 +139,11 @@ class VideoLisa:
             CheckpointError: for missing, unexpected or misshapen keys.
         """
         folder = _local_folder(path, kwargs.get("revision"))
+        if _read_json(folder / "config.json").get("model_type") != VideoLisaConfig.model_type:
+            raise CheckpointError(
+                f"{folder} is not in our format: its config.json has no model_type '{VideoLisaConfig.model_type}'. "
+                "VideoLisa.from_reference reads the released layout."
+            )
         model, report = VideoLisaModel.from_pretrained(
             folder, dtype=dtype or "auto", output_loading_info=True, use_safetensors=True, **kwargs
         )
@@ -183,6 +191,33 @@ class VideoLisa:
         fill(model, tensors, str(folder), dtype)
         pixels = _clip_pixels(clip_folder)
         return cls(model.to(device).eval(), Processor.for_config(tokenizer, config, **pixels), str(folder))
+
+
+def open_checkpoint(path: str | Path, **kwargs: Any) -> VideoLisa:
+    """A checkpoint of either layout: ours where its config says so, else the released one.
+
+    Args:
+        path: a folder, or ``owner/name`` on the hub.
+        kwargs: ``dtype``, ``device``, ``attn_implementation``.
+
+    Raises:
+        CheckpointError: where it is neither.
+    """
+    folder = _local_folder(path, None)
+    ours = _read_json(folder / "config.json").get("model_type") == VideoLisaConfig.model_type
+    return (VideoLisa.from_pretrained if ours else VideoLisa.from_reference)(folder, **kwargs)
+
+
+def weights_hash(path: str | Path) -> str | None:
+    """``sha256:<hex>`` over a checkpoint's weight files in the order of their names; None where it is no folder."""
+    if not Path(path).is_dir():
+        return None
+    digest = hashlib.sha256()
+    for file in _weight_files(Path(path)):
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 22):
+                digest.update(block)
+    return f"sha256:{digest.hexdigest()}"
 
 
 # Names --------------------------------------------------------------------------------------------------------------
@@ -395,7 +430,13 @@ def _open_safetensors(file: Path) -> TensorMap:
 
 
 def _open_pickle(file: Path) -> TensorMap:
-    tensors = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+    try:
+        tensors = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{file} holds more than tensors, so loading it would run code (weights_only refuses it); "
+            "convert it to safetensors where you trust it."
+        ) from error
     return TensorMap({key: tuple(t.shape) for key, t in tensors.items()}, tensors.__getitem__)
 
 

@@ -35,18 +35,19 @@ ADDED_TOKENS = (
 KEEPS_WHITESPACE = ("<|endoftext|>", "[SEG]")
 
 
-def tiny_config(vocab_size: int, seg_token_id: int) -> VideoLisaConfig:
+def tiny_config(tokenizer: Tokenizer) -> VideoLisaConfig:
     """A VideoLISA of 0.1 M parameters with every part in it: 56-pixel CLIP, 64-pixel SAM, an active sliding window."""
     return VideoLisaConfig(
         text_config=Phi3Config(
-            vocab_size=vocab_size,
+            vocab_size=len(tokenizer),
             hidden_size=48,
             intermediate_size=64,
             num_hidden_layers=2,
             num_attention_heads=4,
             num_key_value_heads=4,
             sliding_window=40,
-            pad_token_id=0,
+            pad_token_id=tokenizer.pad_id,
+            eos_token_id=tokenizer.eos_id,
         ),
         vision_config=CLIPVisionConfig(
             hidden_size=32,
@@ -68,7 +69,7 @@ def tiny_config(vocab_size: int, seg_token_id: int) -> VideoLisaConfig:
             decoder_mlp_dim=48,
             iou_head_dim=32,
         ),
-        seg_token_id=seg_token_id,
+        seg_token_id=tokenizer.seg_id,
         sparse_frames=8,
         dense_frames=2,
     )
@@ -77,7 +78,7 @@ def tiny_config(vocab_size: int, seg_token_id: int) -> VideoLisaConfig:
 def tiny_videolisa(folder: str | Path, seed: int = 0) -> VideoLisa:
     """A tiny random model; its tokenizer is trained on the question templates and its files go to ``folder``."""
     tokenizer = train_tokenizer(folder)
-    return random_videolisa(tiny_config(len(tokenizer), tokenizer.seg_id), tokenizer, seed)
+    return random_videolisa(tiny_config(tokenizer), tokenizer, seed)
 
 
 def random_videolisa(

@@ -124,7 +124,7 @@ def test_step_with_lora(step: Step) -> None:
     add_lora(model, dropout=0.0)
     freeze_but_trained(model)
     trained = [p.numel() for p in model.parameters() if p.requires_grad]
-    assert (LORA_RANK, LORA_ALPHA) == (lora["r"], lora["alpha"])
+    assert (lora["r"], lora["alpha"]) == (LORA_RANK, LORA_ALPHA)
     assert sum(trained) == lora["num_trainable"]
 
     parameters = dict(model.named_parameters())

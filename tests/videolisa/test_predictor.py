@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from rvos.benchmarks.runs import PredictorRecord  # noqa: E402
+from rvos.datasets.errors import UsageError  # noqa: E402
+from rvos.datasets.frames import ArrayFrames  # noqa: E402
+from rvos.datasets.types import Expression, Video  # noqa: E402
+from rvos.videolisa import prefix as prefix_module  # noqa: E402
+from rvos.videolisa.predictor import VideoLisaPredictor, batches, read_ahead  # noqa: E402
+from rvos.videolisa.prefix import VideoPrefix  # noqa: E402
+from rvos.videolisa.prompts import conversation, question, template_for  # noqa: E402
+from rvos.videolisa.speed import measure, moving_video, straightforward  # noqa: E402
+
+EXPRESSIONS = [
+    Expression("0", "The brown Dog"),
+    Expression("1", "Which one is likely to win", kind="reasoning", is_sentence=True),
+    Expression("2", "the one that stops first of all the others in the scene", kind="reasoning", is_sentence=False),
+    Expression("3", "x"),
+    Expression("4", "a cat that jumps over the fence"),
+]
+QUESTIONS = [question(e.text, template_for(e)) for e in EXPRESSIONS]
+
+
+@pytest.fixture(scope="module")
+def video() -> Video:
+    return moving_video(11, (50, 70))
+
+
+def reference_logits(tiny: Any, video: Video, text: str) -> Any:
+    """Upsampled logits (T, H, W) of one question, everything from the start."""
+    model, processor = tiny.model, tiny.processor
+    from rvos.videolisa.sampling import sample_frames
+
+    config = model.config
+    with torch.no_grad():
+        sample = sample_frames(len(video), config.sparse_frames, config.dense_frames)
+        tokens = model.encode_frames(torch.stack([processor.clip_pixels(video.frame(i)) for i in sample.frames]))
+        rows = model.visual_rows(tokens, sample.dense_positions)
+        ids = processor.input_ids(conversation(text))
+        hidden = model.language_model.model(inputs_embeds=model.embed_sequence(ids, rows)[None]).last_hidden_state
+        prompt = model.prompt_vector(hidden[0, model.prompt_positions(ids, len(rows))])
+        features = torch.cat([model.sam_features(processor.sam_pixels(f)[None]) for f in video.iter_frames()])
+        low_res = model.decode_masks(features, prompt)
+        return model.upsample_masks(low_res, processor.sam_size(*video.size), video.size)[:, 0]
+
+
+def test_templates_follow_the_released_scripts() -> None:
+    assert QUESTIONS[:3] == [
+        "Please segment the the brown dog in this image.",
+        "Which one is likely to win. Please output the segmentation masks.",
+        "Please segment the the one that stops first of all the others in the scene in this scene.",
+    ]
+
+
+@pytest.mark.parametrize("frames_per_batch", [1, 4])
+def test_masks_equal_the_single_sentence_path(tiny: Any, video: Video, frames_per_batch: int) -> None:
+    predictor = VideoLisaPredictor(tiny, frames_per_batch)
+    found = np.zeros((len(EXPRESSIONS), len(video), *video.size), bool)
+    order = []
+    for expression_id, index, mask in predictor.segment(video, EXPRESSIONS):
+        found[int(expression_id), index] = mask
+        order.append((index, int(expression_id)))
+    assert order == [(t, n) for t in range(len(video)) for n in range(len(EXPRESSIONS))]
+    shares = []
+    for n, text in enumerate(QUESTIONS):
+        logits = reference_logits(tiny, video, text)
+        differs = found[n] != (logits > 0).numpy()
+        assert not (differs & (logits.abs() > 1e-4).numpy()).any()
+        shares.append(found[n].mean())
+    assert all(0.02 < share < 0.98 for share in shares)
+    assert all((found[n] != found[0]).mean() > 0.005 for n in range(1, len(EXPRESSIONS)))
+
+
+def test_the_straightforward_loop_gives_the_same_masks(tiny: Any, video: Video) -> None:
+    for text, masks in zip(QUESTIONS[:2], straightforward(tiny, video, QUESTIONS[:2]), strict=True):
+        logits = reference_logits(tiny, video, text)
+        assert not ((masks != (logits > 0).numpy()) & (logits.abs() > 1e-4).numpy()).any()
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_packed_questions_see_only_themselves(
+    tiny: Any, video: Video, attention: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Prompt vectors do not depend on what else is asked, nor on how many questions share a pass."""
+    videolisa = copy.copy(tiny)
+    if attention == "eager":
+        videolisa.model = copy.deepcopy(tiny.model)
+        videolisa.model.language_model.set_attn_implementation("eager")
+    with torch.inference_mode():
+        prefix = VideoPrefix(videolisa, video)
+        window = videolisa.model.config.text_config.sliding_window
+        assert window < prefix.length, "the window must be active for this test to mean something"
+        together = prefix.prompt_vectors(QUESTIONS)
+        assert torch.equal(together, prefix.prompt_vectors(QUESTIONS)), "the prefix must be left as it was"
+        reverse = prefix.prompt_vectors(QUESTIONS[::-1]).flip(0)
+        monkeypatch.setattr(prefix_module, "ROWS_PER_PASS", 1)
+        alone = prefix.prompt_vectors(QUESTIONS)
+    assert (together - reverse).abs().max() < 1e-5
+    assert (together - alone).abs().max() < 1e-5
+    assert (together[0] - together[1]).abs().max() > 1e-2
+
+
+def test_nothing_is_asked_or_answered_twice(tiny: Any, video: Video) -> None:
+    predictor = VideoLisaPredictor(tiny)
+    assert list(predictor.segment(video, [])) == []
+    some = list(predictor.segment_questions(video, QUESTIONS[:1], frames=[7, 2]))
+    everything = dict(predictor.segment_questions(video, QUESTIONS[:1]))
+    assert [index for index, _ in some] == [7, 2]
+    assert all(np.array_equal(masks, everything[index]) for index, masks in some)
+    with pytest.raises(UsageError, match=r"hold \[SEG\] once"):
+        list(predictor.segment_questions(video, ["what is [SEG]?"]))
+
+
+def test_frames_are_encoded_once_and_forgotten(tiny: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each frame is read once for SAM, at most a few ahead of the masks."""
+    reads: list[int] = []
+
+    class Counting(ArrayFrames):
+        def read(self, name: str) -> Any:
+            reads.append(int(name))
+            return super().read(name)
+
+    names = tuple(f"{i:05d}" for i in range(40))
+    video = Video("v", names, Counting(names, np.random.default_rng(0).integers(0, 256, (40, 20, 30, 3), np.uint8)))
+    predictor = VideoLisaPredictor(tiny, frames_per_batch=2)
+    stream = predictor.segment(video, EXPRESSIONS[:2])
+    next(stream)
+    clip_reads = len(set(VideoPrefix(tiny, video).sample.frames))
+    # VideoPrefix above read the sampled frames a second time.
+    assert max(reads) < 40 and len(reads) <= 2 * clip_reads + 2 + 2 * 2 + 1
+    list(stream)
+    assert len(reads) == 2 * clip_reads + 40
+
+
+def test_answer_is_greedy_text(tiny: Any, video: Video) -> None:
+    with torch.inference_mode():
+        prefix = VideoPrefix(tiny, video)
+        before = prefix.prompt_vectors(QUESTIONS[:1])
+        said = prefix.answer("what is it?", max_new_tokens=5)
+        assert said == prefix.answer("what is it?", max_new_tokens=5)
+        assert torch.equal(before, prefix.prompt_vectors(QUESTIONS[:1]))
+        ids = tiny.processor.input_ids(conversation("what is it?", None))
+        rows = prefix_module.video_rows(tiny, video, prefix.sample)
+        embeds = tiny.model.embed_sequence(ids, rows)
+        token = tiny.model.language_model(inputs_embeds=embeds[None]).logits[0, -1].argmax()
+        assert said.startswith(tiny.processor.tokenizer.decode([int(token)]))
+
+
+def test_describe_and_load(tiny: Any, tmp_path: Any, video: Video) -> None:
+    tiny.save_pretrained(tmp_path)
+    predictor = VideoLisaPredictor.from_pretrained(str(tmp_path), device="cpu")
+    record = PredictorRecord.model_validate(predictor.describe())
+    assert record.weights_hash is not None and record.weights_hash.startswith("sha256:")
+    assert record.dtype == "float32" and record.sampling_rule == "sparse-dense S=8 D=2"
+    first = next(iter(VideoLisaPredictor(tiny).segment(video, EXPRESSIONS[:1])))
+    assert np.array_equal(first[2], next(iter(predictor.segment(video, EXPRESSIONS[:1])))[2])
+
+
+def test_bfloat16_runs(tiny: Any, video: Video) -> None:
+    videolisa = copy.copy(tiny)
+    videolisa.model = copy.deepcopy(tiny.model).to(torch.bfloat16)
+    masks = dict(VideoLisaPredictor(videolisa).segment_questions(video, QUESTIONS[:2]))
+    exact = dict(VideoLisaPredictor(tiny).segment_questions(video, QUESTIONS[:2]))
+    agree = np.mean([(masks[t] == exact[t]).mean() for t in exact])
+    assert agree > 0.8
+
+
+def test_speed_rows(tiny: Any) -> None:
+    rows = {row.name: row for row in measure(tiny, sentences=3, frames=4, straightforward_calls=1, size=(40, 60))}
+    assert rows["mask pixels that differ"].value <= 2
+    assert rows["one call is faster by"].value > 0
+    assert "3 sentences sharing nothing, as the released scripts" in rows
+
+
+def test_read_ahead_keeps_order_and_passes_errors_on() -> None:
+    assert list(read_ahead(range(10), lambda i: i * i, 3)) == [i * i for i in range(10)]
+
+    def fail(i: int) -> int:
+        if i == 2:
+            raise ValueError("frame 2")
+        return i
+
+    stream = read_ahead(range(5), fail, 2)
+    assert [next(stream), next(stream)] == [0, 1]
+    with pytest.raises(ValueError, match="frame 2"):
+        next(stream)
+    assert [len(b) for b in batches(range(7), 3)] == [3, 3, 1]
