@@ -418,13 +418,15 @@ def _plain_values(image: PngImage, threshold: float | None, where: str) -> Itera
         return
     values = np.unique(image.pixels)
     top = int(values[-1])
+    if len(values) > 2:
+        return
     if threshold is not None and top < cutoff(threshold, image.pixels.dtype):
         yield Finding(
-            "error",
-            f"{where} holds values up to {top}; with threshold {threshold} nothing of it is foreground.",
-            "Leave the threshold out: a file of two values needs none.",
+            "warning",
+            f"{where} holds {_some([str(v) for v in values])} only; with threshold {threshold} nothing is foreground.",
+            "Leave the threshold out if these are masks: files of two values need none.",
         )
-    elif len(values) <= 2 and top not in (255, 65535):
+    elif threshold is None and top not in (255, 65535):
         below = "; VideoLISA's Ref-DAVIS merging drops values below 50, so it sees nothing" if top < 50 else ""
         yield Finding("note", f"These masks hold 0 and {top} ({where}); {top} is read as foreground{below}.")
 
