@@ -111,6 +111,11 @@ class Measurements:
         return out
 
 
+def beginnings(measured: Measurements) -> list[Facts]:
+    """The facts after each frame, the last entry being those of the whole video."""
+    return [Facts(measured, watched) for watched in range(1, measured.scene.n_frames + 1)]
+
+
 class Facts:
     """The facts of a scene as known after watching frames 0 … n_frames - 1.
 
@@ -125,6 +130,8 @@ class Facts:
         self.n_frames = n_frames or self.scene.n_frames
         self.clear_gap = max(2, self.scene.n_frames // 10)
         """Frames that two moments must lie apart so that their order is plain to see."""
+        self.answers: dict[object, frozenset[int]] = {}
+        """What programs that others refer to have been found to select."""
         self._histories: dict[int, History] = {}
         self._places: dict[tuple[int, int, str], tuple[int, int] | Unclear] = {}
 

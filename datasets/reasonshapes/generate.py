@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..errors import UnknownNameError, UsageError
 from .choreography import make_scene
-from .facts import Facts, Measurements
+from .facts import Facts, Measurements, beginnings
 from .language import Wording
 from .prng import Stream
 from .programs import Ids, Program, depth, execute, narrowing, show
@@ -131,10 +131,10 @@ def generate(
 
 def describe(video_id: str, scene: Scene, n_sentences: int = 5, kinds: Sequence[str] = KINDS[:-1]) -> GeneratedVideo:
     """A scene with sentences about it, rendered at its nominal size."""
-    measured = Measurements(scene)
-    asked = ask(measured, Stream(scene.seed).fork("questions"), n_sentences, kinds)
+    watched = beginnings(Measurements(scene))
+    asked = ask(watched[-1], Stream(scene.seed).fork("questions"), n_sentences, kinds)
     samples = tuple(
-        _sample(str(number), question, form == "long", wording, measured)
+        _sample(str(number), question, form == "long", wording, watched)
         for number, (question, form, wording) in enumerate(asked)
     )
     return GeneratedVideo(video_id, scene, samples, scene.height)
@@ -154,7 +154,7 @@ def _check(split: str, n_videos: int, seed: int, first: int, kinds: Sequence[str
 
 
 def _sample(
-    sample_id: str, question: Question, is_sentence: bool, wording: Wording, measured: Measurements
+    sample_id: str, question: Question, is_sentence: bool, wording: Wording, watched: Sequence[Facts]
 ) -> GeneratedSample:
     """The sample and its tags.
 
@@ -164,7 +164,7 @@ def _sample(
     ``occlusion`` mean hidden share of the targets while in the frame; ``area`` their mean share of the frame while
     seen; ``n_visible_frames``; ``n_frames``; ``phrasing`` the wordings used; ``program`` in one line.
     """
-    facts = Facts(measured)
+    facts, measured = watched[-1], watched[-1].measured
     program, targets = question.program, question.targets
     left = narrowing(program, facts)
     tags: dict[str, str | int | float | bool] = {
@@ -173,7 +173,7 @@ def _sample(
         "n_distractors": (left[-2] if len(left) > 1 else len(facts.present)) - len(targets),
         "narrowing": ">".join(str(n) for n in left),
         "family": "look-alike" if _has_double(measured.scene, facts.present, targets) else "appearance-unique",
-        "unambiguous_from": disambiguation_frame(program, targets, measured),
+        "unambiguous_from": disambiguation_frame(program, targets, watched),
         **_sight(measured, targets),
         "n_frames": measured.scene.n_frames,
         "phrasing": wording.phrasing,

@@ -264,7 +264,9 @@ def execute(program: Program, facts: Facts) -> Ids:
 
 def only(program: Program, facts: Facts) -> int:
     """The one thing that the program selects. Raises Undecided where there are none or several."""
-    ids = execute(program, facts)
+    if program not in facts.answers:
+        facts.answers[program] = execute(program, facts)
+    ids = facts.answers[program]
     if len(ids) != 1:
         raise Undecided
     return next(iter(ids))

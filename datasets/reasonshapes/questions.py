@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
-from .facts import Facts, Measurements
+from .facts import Facts
 from .language import Form, Wording, say
 from .prng import Stream
 from .programs import (
@@ -57,17 +57,16 @@ class Question:
 
 
 def ask(
-    measured: Measurements, stream: Stream, n: int, kinds: Sequence[str] = KINDS[:-1]
+    facts: Facts, stream: Stream, n: int, kinds: Sequence[str] = KINDS[:-1]
 ) -> list[tuple[Question, Form, Wording]]:
     """Up to ``n`` questions of different kinds about different things, each in words.
 
     Args:
-        measured: the scene.
+        facts: of the whole video.
         stream: makes every choice.
         n: how many at most; fewer where the scene has fewer.
         kinds: those wanted; ``no-target`` is asked only where it is named here.
     """
-    facts = Facts(measured)
     pools = _by_kind(questions(facts), kinds)
     if "no-target" in kinds:
         pools["no-target"] = list(_unanswerable(facts))
@@ -97,17 +96,22 @@ def questions(facts: Facts) -> list[Question]:
     return [q for q in found if _seen(facts, q.targets)]
 
 
-def disambiguation_frame(program: Program, targets: Ids, measured: Measurements) -> int:
-    """The first frame by which the sentence has its answer and after which it never has another."""
-    first = measured.scene.n_frames - 1
-    for watched in range(measured.scene.n_frames, 0, -1):
-        try:
-            answer = execute(program, Facts(measured, watched))
-        except Undecided:
+def disambiguation_frame(program: Program, targets: Ids, watched: Sequence[Facts]) -> int:
+    """The first frame by which the sentence has its answer and after which it never has another.
+
+    Args:
+        program: what is asked.
+        targets: its answer in the whole video.
+        watched: ``facts.beginnings`` of the video.
+    """
+    first = len(watched) - 1
+    for t in reversed(range(len(watched))):
+        answer = _answer(program, watched[t])
+        if answer is None:
             continue
         if answer != targets:
             break
-        first = watched - 1
+        first = t
     return first
 
 

@@ -1,4 +1,4 @@
-"""ReasonShapes: determinism, masks, facts, programs and sentences. About 12 s."""
+"""ReasonShapes: determinism, masks, facts, programs and sentences. About 20 s."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PIL import Image
 from rvos.datasets.errors import UnknownNameError, UsageError
 from rvos.datasets.reasonshapes import KINDS, SPLITS, generate
 from rvos.datasets.reasonshapes.choreography import make_scene
-from rvos.datasets.reasonshapes.facts import UNCLEAR, Facts, Measurements
+from rvos.datasets.reasonshapes.facts import UNCLEAR, Facts, Measurements, beginnings
 from rvos.datasets.reasonshapes.gallery import contact_sheet
 from rvos.datasets.reasonshapes.generate import describe
 from rvos.datasets.reasonshapes.language import say
@@ -217,12 +217,12 @@ def test_order_is_undecided_within_the_gap_and_decided_beyond():
 
 def test_the_frame_that_settles_an_answer():
     scene = scene_of(way((0, 10, 10), (4, 40, 10)), way((0, 10, 30), (10, 40, 30)))
-    measured = Measurements(scene)
-    first = disambiguation_frame(Ranks("stop", "first", Everything()), frozenset({1}), measured)
-    last = disambiguation_frame(Ranks("stop", "last", Everything()), frozenset({2}), measured)
+    watched = beginnings(Measurements(scene))
+    first = disambiguation_frame(Ranks("stop", "first", Everything()), frozenset({1}), watched)
+    last = disambiguation_frame(Ranks("stop", "last", Everything()), frozenset({2}), watched)
     assert 4 < first <= 8
     assert 10 < last <= 13
-    assert disambiguation_frame(With("shape", "circle", Everything()), frozenset({1, 2}), measured) == 0
+    assert disambiguation_frame(With("shape", "circle", Everything()), frozenset({1, 2}), watched) == 0
 
 
 def test_knowledge_that_people_may_dispute_is_undecided():

@@ -1,4 +1,4 @@
-"""The layouts that ReasonShapes writes, read back with json and Pillow alone and by the loaders. About 8 s."""
+"""The layouts that ReasonShapes writes, read back with json and Pillow alone and by the loaders. About 6 s."""
 
 from __future__ import annotations
 
