@@ -21,8 +21,15 @@ Foreground = Literal["strict", "nonzero-grey", "grey-50"]
 class ExpressionPredictions(Protocol):
     """A mask per (sample, frame). Picklable; reads files when asked."""
 
-    layout: str
-    path: Path
+    @property
+    def layout(self) -> str:
+        """Name of the files' layout, for reports."""
+        ...
+
+    @property
+    def path(self) -> Path:
+        """Where the files are, for reports."""
+        ...
 
     def mask(self, sample: Sample, frame_name: str, foreground: Foreground) -> BoolMask:
         """bool (H, W) at the file's own size. Raises PredictionMissing, PredictionInvalid."""
@@ -41,9 +48,20 @@ class ExpressionPredictions(Protocol):
 class MergedPredictions(Protocol):
     """A label map per (video, annotator, frame): the ``anno_<k>`` folders of Ref-DAVIS-17. Picklable."""
 
-    layout: str
-    path: Path
-    merge_rule: str
+    @property
+    def layout(self) -> str:
+        """Name of the files' layout, for reports."""
+        ...
+
+    @property
+    def path(self) -> Path:
+        """Where the files are, for reports."""
+        ...
+
+    @property
+    def merge_rule(self) -> str:
+        """How the objects' masks became one map, for reports."""
+        ...
 
     def labels(self, video: Video, annotator: int, frame_index: int) -> NDArray[np.uint8]:
         """uint8 (H, W), 0 is background, label k is the k-th object asked for (from 1), 255 is kept.

@@ -483,7 +483,7 @@ def _label_values(
                 yield from _once(seen, "unreadable", [Finding("error", str(error))])
                 continue
             yield from _once(seen, "size", _size(image, dataset.samples_of(video.id)[0], dataset, where))
-            yield from _once(seen, "labels", _labels(image, where, n_objects and n_objects[video.id]))
+            yield from _once(seen, "labels", _labels(image, where, None if n_objects is None else n_objects[video.id]))
 
 
 def _labels(image: PngImage, where: str, n_objects: int | None) -> Iterator[Finding]:

@@ -17,7 +17,10 @@ MAX_FILE_BYTES = 1 << 26
 class MaskFiles(Protocol):
     """A tree of files addressed by posix paths below its root. Picklable; nothing is written."""
 
-    path: Path
+    @property
+    def path(self) -> Path:
+        """The folder or archive."""
+        ...
 
     def read(self, name: str) -> bytes:
         """The file's bytes. Raises PredictionMissing, PredictionInvalid."""

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -133,24 +133,26 @@ class SoftArrayPredictions:
 
 def _member(bundle: np.lib.npyio.NpzFile, name: str, where: str) -> NDArray[Any]:
     """One array of a bundle, refused unread where it is larger than any frame."""
+    archive = bundle.zip
+    assert archive is not None  # the bundle is open
     try:
         if name not in bundle.files:
-            shape = _stated_shape(bundle)
+            shape = _stated_shape(archive, bundle.files)
             if len(shape) > 2:
                 raise PredictionInvalid(f"{where}: one array {shape}; save one array per frame under the frame's name.")
             raise PredictionMissing(f"{where}: no such array.")
-        if bundle.zip.getinfo(f"{name}.npy").file_size > MAX_FILE_BYTES:
+        if archive.getinfo(f"{name}.npy").file_size > MAX_FILE_BYTES:
             raise PredictionInvalid(f"{where}: larger than any frame; save one array per frame.")
         return _checked(bundle[name], where)
     except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise PredictionInvalid(f"{where}: cannot be read ({error}); write it again.") from error
 
 
-def _stated_shape(bundle: np.lib.npyio.NpzFile) -> tuple[int, ...]:
-    """The shape that the header of a bundle's first array states; () where it holds none."""
-    if not bundle.files:
+def _stated_shape(archive: zipfile.ZipFile, arrays: Sequence[str]) -> tuple[int, ...]:
+    """The shape that the header of the first array states; () where there is none."""
+    if not arrays:
         return ()
-    with bundle.zip.open(f"{bundle.files[0]}.npy") as file:
+    with archive.open(f"{arrays[0]}.npy") as file:
         version = np.lib.format.read_magic(file)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         return tuple(read(file)[0])
