@@ -1,10 +1,17 @@
-"""Makes the helpers that lie beside this file (``toyset``) importable, and keeps tests out of the user's folders."""
+"""Keeps tests out of the user's folders. What tests share lies in ``helpers``, which pyproject.toml puts on the path."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+
+# pytest puts the folder of this file on the path, where ``rvos`` would name the folder tests/rvos: the package's own
+# module would never run.
+_HERE = str(Path(__file__).parent)
+sys.path[:] = [entry for entry in sys.path if entry != _HERE]
 
 
 @pytest.fixture(scope="session", autouse=True)
