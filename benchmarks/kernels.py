@@ -51,11 +51,12 @@ def extent(words):  # type: ignore[no-untyped-def]
     while columns[last] == _0:
         last -= 1
     left, right = 64 * first, 64 * last + 64
-    while (columns[first] & _1) == _0:
-        columns[first] >>= _1
+    leftmost, rightmost = columns[first], columns[last]  # copies: both may be the same word
+    while (leftmost & _1) == _0:
+        leftmost >>= _1
         left += 1
-    while (columns[last] & _TOP) == _0:
-        columns[last] <<= _1
+    while (rightmost & _TOP) == _0:
+        rightmost <<= _1
         right -= 1
     return area, top, bottom, left, right
 

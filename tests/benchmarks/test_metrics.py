@@ -153,6 +153,17 @@ def test_transposition_changes_nothing(gt: Mask, pred: Mask) -> None:
 # Rules of the empty and the full --------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("left", [64, 100, 121, 124, 126, 127, 128])
+def test_small_objects_in_a_wide_image(left: int) -> None:
+    """An object within one 64-pixel word whose surroundings reach into the next."""
+    gt, pred = np.zeros((2, 12, 320), bool)
+    gt[4:8, left : left + 2] = True
+    pred[4:8, left + 3 : left + 5] = True
+    scores = j_and_f(gt, pred)
+    assert scores.F[0] == pytest.approx(oracle.boundary_f(gt, pred), abs=1e-12)
+    assert scores.J[0] == 0
+
+
 def test_empty_and_full_masks() -> None:
     empty, full = np.zeros((48, 70), bool), np.ones((48, 70), bool)
     dot = empty.copy()
