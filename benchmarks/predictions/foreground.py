@@ -89,19 +89,19 @@ def cutoff(threshold: float, dtype: np.dtype[Any]) -> int:
 
 
 def is_two_valued(values: NDArray[Any]) -> bool:
-    """Whether an array holds 0 and at most one other value."""
-    mask = values != 0
-    return bool(np.array_equal(values == values.max(), mask)) or not mask.any()
+    """Whether an unsigned array holds 0 and at most one other value."""
+    top = values.max()
+    return bool(top == 0 or np.count_nonzero(values == top) == np.count_nonzero(values))
 
 
 def _grey_mask(pixels: NDArray[Any], threshold: float | None, where: str) -> BoolMask:
     if threshold is not None:
         return pixels >= cutoff(threshold, pixels.dtype)
-    mask = pixels != 0
+    mask: BoolMask = pixels != 0
     top = pixels.max()
     if top == 0:
         return mask
-    if not np.array_equal(pixels == top, mask):
+    if np.count_nonzero(pixels == top) != np.count_nonzero(mask):
         raise PredictionInvalid(
             f"{where}: grey values {_listed(pixels)}; a mask holds 0 and one other value. "
             "Save it as 0/255, or give a threshold (--threshold 0.5)."
