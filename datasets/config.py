@@ -10,8 +10,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import sys
 import tempfile
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -104,25 +107,27 @@ def replace_file(path: Path, content: bytes) -> None:
 
 
 def _read_config() -> dict[str, Any]:
-    try:
-        import tomllib
-    except ModuleNotFoundError:  # Python 3.10
-        import tomli as tomllib
+    toml = import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
     path = config_file()
     if not path.exists():
         return {}
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        content: dict[str, Any] = toml.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DatasetError(f"{path}: not a readable TOML file ({error}); correct or delete it.") from error
+    return content
 
 
 def _to_toml(config: dict[str, Any]) -> str:
-    """TOML of the two levels that the config file has: tables of strings, numbers and booleans."""
+    """TOML of what the config file has: tables of strings, numbers and booleans."""
     lines: list[str] = []
     for table, values in config.items():
-        lines.append(f"[{table}]")
-        # JSON strings, numbers and booleans are TOML as well.
-        lines.extend(f"{json.dumps(key)} = {json.dumps(value, ensure_ascii=False)}" for key, value in values.items())
-        lines.append("")
+        if not isinstance(values, dict) or not all(isinstance(v, (str, int, float, bool)) for v in values.values()):
+            raise DatasetError(f"{config_file()}: '{table}' is more than rvos can rewrite; add the root by hand.")
+        # JSON's strings, numbers and booleans are TOML as well.
+        lines += [f"[{table}]", *(f"{_key(k)} = {json.dumps(v, ensure_ascii=False)}" for k, v in values.items()), ""]
     return "\n".join(lines)
+
+
+def _key(name: str) -> str:
+    return name if re.fullmatch("[A-Za-z0-9_-]+", name) else json.dumps(name, ensure_ascii=False)

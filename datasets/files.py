@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -88,8 +88,7 @@ def _parse_frames(where: str, frames: Any, complaints: list[str]) -> tuple[str, 
         complaints.append(f"{where} has no list 'frames' of frame names such as \"00000\".")
         return ()
     if len(set(frames)) != len(frames):
-        twice = next(f for f in frames if frames.count(f) > 1)
-        complaints.append(f"{where} lists frame {twice} twice; every frame must be listed once.")
+        complaints.append(f"{where} lists frame {repeated_in(frames)[0]} twice; every frame must be listed once.")
     return tuple(frames)
 
 
@@ -123,6 +122,11 @@ def is_plain_path(name: str) -> bool:
     return bool(parts) and "\\" not in name and "\0" not in name and not name.startswith("/") and ".." not in parts
 
 
+def repeated_in(names: Iterable[str]) -> tuple[str, ...]:
+    """The names that occur more than once, in the order of their first occurrence."""
+    return tuple(name for name, n in Counter(names).items() if n > 1)
+
+
 def id_list(value: Any) -> tuple[str, ...]:
     """Object ids as strings, from a number, a string, or a list of them."""
     return tuple(str(v) for v in value) if isinstance(value, list) else (str(value),)
@@ -140,8 +144,7 @@ def read_json(path: Path) -> Any:
     def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
         content = dict(items)
         if len(content) < len(items):
-            seen: set[str] = set()
-            repeated.extend(f"the key '{k[:80]}' occurs twice." for k, _ in items if k in seen or seen.add(k))
+            repeated.extend(f"the key '{key[:80]}' occurs twice." for key in repeated_in(key for key, _ in items))
         return content
 
     try:

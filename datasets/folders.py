@@ -21,7 +21,7 @@ VOID = 255
 _MOST_LABELS = 64
 
 
-class FolderDataset(RVOSDataset):
+class MaskFolders(RVOSDataset):
     """Masks in ``<video>/<frame>.png`` or ``<video>/<object>/<frame>.png``, at any depth; the root may be one video.
 
     *Binary* PNGs hold one object, every non-zero value is foreground. *Indexed* PNGs hold several: label k is object

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from .errors import UsageError
 
 Image = NDArray[np.uint8]
 Colour = tuple[int, int, int]
+_CAPTION = 16  # pixels below a frame
 
 #: colours that stay apart on natural images and for colour-blind readers (after Okabe and Ito, brightened)
 COLOURS: tuple[Colour, ...] = (
@@ -114,17 +116,30 @@ def _tile(frame: Image, caption: str | None, height: int) -> Image:
     picture = Pillow.fromarray(frame).resize((width, height), Pillow.Resampling.LANCZOS)
     if caption is None:
         return np.asarray(picture)
-    canvas = Pillow.new("RGB", (width, height + 16), "white")
+    canvas = Pillow.new("RGB", (width, height + _CAPTION), "white")
     canvas.paste(picture)
-    ImageDraw.Draw(canvas).text((2, height + 2), _fitting(caption, width), fill="black")
+    font = _font()
+    ImageDraw.Draw(canvas).text((2, height + 1), _fitting(caption, width - 4, font), fill="black", font=font)
     return np.asarray(canvas)
 
 
-def _fitting(caption: str, width: int) -> str:
-    """The caption cut to ``width`` pixels of the built-in font, which knows Latin-1 only in older Pillow versions."""
-    text = caption.encode("latin-1", "replace").decode("latin-1")
-    most = max(1, width // 6)
-    return text if len(text) <= most else text[: max(1, most - 3)] + "..."
+@cache
+def _font() -> Any:
+    """DejaVu Sans, which comes with matplotlib and knows more scripts than Pillow's own font."""
+    import matplotlib
+    from PIL import ImageFont
+
+    return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"), 11)
+
+
+def _fitting(caption: str, width: int, font: Any) -> str:
+    """The caption on one line, cut to ``width`` pixels."""
+    text = " ".join(caption.split())
+    if font.getlength(text) <= width:
+        return text
+    while text and font.getlength(text + "…") > width:
+        text = text[:-1]
+    return text + "…"
 
 
 def _side_by_side(tiles: Sequence[Image], gap: int) -> Image:

@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from .checks import Problem
+from .checks import Problem, Severity
 from .errors import DatasetError, UsageError
 from .files import is_plain_path, names_in, read_meta, read_text, require_root
 from .frames import SUFFIXES, FrameFolder, png_paths
@@ -33,7 +33,7 @@ ANNOTATORS = (
 #: names that the text files misspell (ReferFormer's convert_davis_to_ytvos.py corrects the same three)
 MISSPELT = {"clasic-car": "classic-car", "dog-scale": "dogs-scale", "motor-bike": "motorbike"}
 _IMAGE_SET = {"train": "train", "valid": "val"}
-_MASK_FOLDER = {"unsupervised": "Annotations_unsupervised", "semi-supervised": "Annotations"}
+_MASK_FOLDER: dict[Annotation, str] = {"unsupervised": "Annotations_unsupervised", "semi-supervised": "Annotations"}
 
 
 class RefDAVIS17(RVOSDataset):
@@ -100,7 +100,7 @@ class RefDAVIS17(RVOSDataset):
 
     def annotation_files(self) -> Sequence[Path]:
         paths = list(self.text_files)
-        for annotation in ("unsupervised", "semi-supervised"):
+        for annotation in _MASK_FOLDER:
             for video in self.videos:
                 paths.extend(p for p in self.label_map_paths(annotation, video) if p is not None)
         return list(dict.fromkeys(paths))
@@ -110,7 +110,7 @@ class RefDAVIS17(RVOSDataset):
             without = [v.id for v in self.videos if not any(self.label_map_paths(annotation, v))]
             if without:
                 found = f"no {annotation} masks of {len(without)} of {len(self.videos)} videos, first {without[0]}."
-                severity = "error" if annotation == "unsupervised" else "note"
+                severity: Severity = "error" if annotation == "unsupervised" else "note"
                 cure = f"Protocols that read {_MASK_FOLDER[annotation]} need DAVIS/{_MASK_FOLDER[annotation]}/480p."
                 yield Problem(severity, "no-masks", str(self.davis), found, cure)
 

@@ -86,9 +86,10 @@ def load(name: str, root: str | Path | None = None, **options: Any) -> RVOSDatas
     """
     dataset, split = resolve(name)
     entry = entry_of(dataset)
-    loader = loader_class(dataset)
+    loader: Any = loader_class(dataset)  # each has its own options
     _check_options(dataset, loader, options)
-    return loader(_folder(dataset, entry, root), split, **options)  # type: ignore[call-arg]  # a loader's own signature
+    opened: RVOSDataset = loader(_folder(dataset, entry, root), split, **options)
+    return opened
 
 
 def dataset_ids() -> list[str]:

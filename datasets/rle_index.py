@@ -12,6 +12,7 @@ import io
 import json
 import os
 import warnings
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -23,6 +24,7 @@ from numpy.typing import NDArray
 
 from .config import cache_dir, replace_file
 from .errors import DatasetError
+from .files import repeated_in
 from .masks import decode_rle
 from .types import BoolMask
 
@@ -46,7 +48,7 @@ class RleFile:
         self._stamp = stamp
         self._columns = columns  # (n, 5): start and end of the list, its number of frames, height and width or -1
         self._rows = {anno_id: row for row, anno_id in enumerate(ids)}
-        self.repeated_ids = () if len(self._rows) == len(ids) else _repeated(ids)
+        self.repeated_ids = repeated_in(ids)
 
     def __contains__(self, anno_id: object) -> bool:
         return anno_id in self._rows
@@ -165,7 +167,7 @@ def _load_index(index_file: Path) -> tuple[list[str], Ints] | None:
     try:
         with np.load(index_file, allow_pickle=False) as arrays:
             ids, columns = json.loads(arrays["ids"].tobytes()), arrays["columns"]
-    except (OSError, ValueError, KeyError, EOFError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         warnings.warn(f"{index_file}: damaged index is built again ({error}).", stacklevel=3)
         return None
     return ids, columns
@@ -248,11 +250,6 @@ def _stated_size(head: bytes) -> tuple[int, int]:
     if len(numbers) != 2 or not all(n.strip().isdigit() for n in numbers):
         return -1, -1
     return int(numbers[0]), int(numbers[1])
-
-
-def _repeated(ids: list[str]) -> tuple[str, ...]:
-    seen: set[str] = set()
-    return tuple(dict.fromkeys(i for i in ids if i in seen or seen.add(i)))
 
 
 @lru_cache(maxsize=128)
@@ -348,7 +345,7 @@ def _read_at(file: io.BufferedIOBase, start: int, end: int, most: int | None = N
 
 def _open(path: Path) -> io.BufferedReader:
     try:
-        return open(path, "rb", buffering=1 << 16)
+        return path.open("rb")
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read ({error.strerror}); check its permissions.") from error
 

@@ -124,7 +124,7 @@ def _groups(dataset: RVOSDataset) -> dict[str, dict[str, int]]:
     """Counts of samples by what the dataset tells about them; sources in one letter case."""
     expressions = [sample.expression for sample in dataset]
     forms = {True: "sentence", False: "phrase", None: "unstated"}
-    groups = {
+    groups: dict[str, list[str]] = {
         "source": [str(e.tags["source"]).upper() for e in expressions if "source" in e.tags],
         "annotator": [str(e.tags["annotator"]) for e in expressions if "annotator" in e.tags],
         "kind": [e.kind for e in expressions],
@@ -158,10 +158,13 @@ def _plot_distribution(distribution: Distribution, dataset: str, folder: Path) -
     else:
         bins = 30
     axes.hist(values, bins=bins, color="#3b6fb6", edgecolor="white", linewidth=0.5)
-    axes.axvline(float(np.median(values)), color="#d1495b", linewidth=1.5, label=f"median {np.median(values):g}")
+    axes.axvline(float(np.median(values)), color="#d1495b", linewidth=1.5, label=f"median {np.median(values):.4g}")
     axes.set_xlabel(f"{distribution.name} ({distribution.unit})")
     axes.set_ylabel("count")
-    axes.legend(frameon=False)
+    axes.yaxis.get_major_locator().set_params(integer=True)
+    if whole:
+        axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0)
     return _save(figure, folder, distribution.name)
 
 
