@@ -1,0 +1,95 @@
+"""The documents hold: README's examples run as they stand, links lead somewhere, every command shows an example."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rvos.baselines.registry import make_predictor
+from rvos.benchmarks.engine import predict
+from rvos.benchmarks.predictions.run_masks import RunMasks
+from rvos.benchmarks.predictions.writer import export_masks
+from rvos.datasets.reasonshapes.generate import generate
+from rvos.datasets.reasonshapes.writers import write
+
+from rvos import load
+from rvos.cli import COMMANDS
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+SMALL = {"height": 48, "width": 64, "n_frames": 6}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what the README's reader has: data, predictions, two folders of masks."""
+    here = tmp_path_factory.mktemp("reader")
+    for layout, split in (("mevis", "valid_u"), ("ref-davis17", "valid")):
+        write(layout, here / "data" / layout, generate("valid", 3, **SMALL), split=split)
+        dataset = load(f"{layout}/{split}", root=here / "data" / layout)
+        run = predict(make_predictor("shifted", dataset), dataset, out=here / "made" / layout, progress=False)
+        export_masks(RunMasks(run.masks), dataset, here / "predictions" / layout)
+    for name in ("truth", "mine"):
+        (here / "masks").mkdir(exist_ok=True)
+        (here / "masks" / name).symlink_to(here / "predictions" / "mevis", target_is_directory=True)
+    return here
+
+
+def rvos(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "rvos", *words], cwd=cwd, capture_output=True, text=True, timeout=300)
+
+
+def blocks(language: str) -> list[str]:
+    return [body for kind, body in BLOCK.findall((ROOT / "README.md").read_text(encoding="utf-8")) if kind == language]
+
+
+def commands() -> list[str]:
+    lines = [line for body in blocks("bash") for line in body.splitlines()]
+    return [line for line in lines if line.startswith("rvos ")]
+
+
+def test_readme_commands_run(place: Path) -> None:
+    assert len(commands()) >= 8
+    for line in commands():
+        done = rvos(*shlex.split(line, comments=True)[1:], cwd=place)
+        assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+
+
+def test_readme_python_runs(place: Path) -> None:
+    # In one process, as a reader who pastes one block after the other.
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(blocks("python"))], cwd=place, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert "J&F" in done.stdout
+
+
+def test_readme_names_the_make_targets() -> None:
+    targets = re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    words = re.findall(r"(?:^|`)make ([a-z-]+)", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert {"demo", "test"} <= set(words) <= set(targets)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+        if "://" not in target:
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_every_help_page_shows_an_example(tmp_path: Path) -> None:
+    top = rvos("--help", cwd=tmp_path)
+    assert top.returncode == 0 and "Example: rvos " in top.stdout
+    for command in COMMANDS:
+        page = rvos(command, "--help", cwd=tmp_path)
+        assert page.returncode == 0, page.stderr
+        assert "Example: rvos " in page.stdout, command
+        listed = page.stdout.split("─ Commands ", 1)
+        for sub in re.findall(r"^│ ([a-z]+)  ", listed[1], re.MULTILINE) if len(listed) == 2 else []:
+            inner = rvos(command, sub, "--help", cwd=tmp_path)
+            assert inner.returncode == 0 and f"Example: rvos {command} {sub}" in inner.stdout, f"{command} {sub}"
