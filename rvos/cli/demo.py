@@ -1,0 +1,214 @@
+"""``rvos demo``: the whole flow on the generated benchmark, from a model to a report with pictures."""
+
+from __future__ import annotations
+
+import inspect
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..datasets.errors import UsageError
+
+if TYPE_CHECKING:
+    from ..benchmarks.results import Result, Table
+    from ..datasets.types import RVOSDataset, Sample
+    from ..leaderboard.filmstrip import Strip
+
+PREDICTORS = (
+    "empty",
+    "full",
+    "centre-box",
+    "largest-object",
+    "one-mask-for-all",
+    "permuted-sentences",
+    "first-frame-copied",
+    "shifted",
+    "best-object",
+    "perfect",
+)
+#: The predictors that are drawn: two that never read the sentence, one that never tracks, one with sloppy outlines.
+DRAWN = ("largest-object", "one-mask-for-all", "first-frame-copied", "shifted")
+#: Large enough to look at, small enough for seconds.
+SIZE = {"height": 144, "width": 192, "n_frames": 16}
+#: What the tables need; in logs, where nobody knows the width, they get it.
+WIDTH = 100
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for runs, report and pictures.")] = Path("out/demo"),
+    videos: Annotated[int, typer.Option(min=1, help="How many videos to generate.")] = 16,
+) -> None:
+    """Run the whole flow on ReasonShapes: generate, predict, score, compare, draw.
+
+    Trivial, text-blind and oracle predictors show what a benchmark gives away without a model. The report says what
+    each of them tells.
+    """
+    from rich.console import Console
+
+    from ..datasets.registry import load
+    from ..leaderboard.tables import print_table
+
+    dataset = load("reasonshapes/test", n_videos=videos, **SIZE)
+    results = {name: _result(name, dataset, out / "runs" / name) for name in PREDICTORS}
+    tables = [_comparison(results), _by_kind(results)]
+    console = Console()
+    console.width = max(console.width, WIDTH)
+    print(next(iter(results.values())).head()[0])
+    for table in tables:
+        print_table(table, console)
+    pictures = _draw(dataset, results, out / "pictures")
+    report = out / "report.md"
+    report.write_text(_report(results, tables, pictures), encoding="utf-8")
+    print(f"Report with pictures: {report}")
+    print(out)
+
+
+demo.epilog = "Example: rvos demo --out out/demo"  # type: ignore[attr-defined]
+
+
+# Predict and score ----------------------------------------------------------------------------------------------------
+
+
+def _result(name: str, dataset: RVOSDataset, folder: Path) -> Result:
+    """Predict into a new run folder, then score the masks that lie in it."""
+    from ..baselines.registry import make_predictor
+    from ..benchmarks.engine import predict
+    from ..benchmarks.evaluator import evaluate
+    from ..benchmarks.runs import PredictorRecord, is_run
+
+    if is_run(folder):
+        shutil.rmtree(folder)
+    print(f"{name} …", file=sys.stderr, flush=True)
+    run = predict(
+        make_predictor(name, dataset), dataset, out=folder, progress=False, predictor=PredictorRecord(name=name)
+    )
+    result = evaluate(run, dataset, workers=1)
+    if isinstance(result, list):
+        raise UsageError(f"{dataset.id} has several default protocols; the demo compares under one.")
+    return result
+
+
+# Tables ---------------------------------------------------------------------------------------------------------------
+
+
+def _comparison(results: dict[str, Result]) -> Table:
+    """A row per predictor: J&F with its interval, J, F, sentences per status."""
+    from ..benchmarks.results import Table, percent, shown
+
+    counted = ("ok", "missing", "invalid", "failed")
+    rows = []
+    for name, result in results.items():
+        summary = result.summary
+        scores = [shown(summary.J_and_F), percent(summary.J.value), percent(summary.F.value)]
+        rows.append((name, *scores, *(str(summary.counts.get(status, 0)) for status in counted)))
+    return Table("All sentences", ("predictor", "J&F", "J", "F", *counted), tuple(rows))
+
+
+def _by_kind(results: dict[str, Result]) -> Table:
+    """A row per predictor: mean J&F per kind of sentence."""
+    from ..benchmarks.results import Table, percent
+
+    kinds = sorted({str(s.unit.tags["kind"]) for result in results.values() for s in result.scores})
+    rows = []
+    for name, result in results.items():
+        means = []
+        for kind in kinds:
+            values = [s.J_and_F for s in result.scores if s.unit.tags["kind"] == kind and s.J_and_F is not None]
+            means.append(percent(sum(values) / len(values) if values else None))
+        rows.append((name, *means))
+    first = next(iter(results.values()))
+    sizes = [str(sum(s.unit.tags["kind"] == kind for s in first.scores)) for kind in kinds]
+    return Table("J&F by kind of sentence", ("predictor", *kinds), (("sentences", *sizes), *rows))
+
+
+# Pictures -------------------------------------------------------------------------------------------------------------
+
+
+def _draw(dataset: RVOSDataset, results: dict[str, Result], folder: Path) -> dict[str, Path]:
+    """A film strip per kind of sentence; kind -> file."""
+    from ..leaderboard.filmstrip import film_strip
+
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {}
+    for kind, sample in _telling_samples(dataset, results).items():
+        truth = dataset.ground_truth(sample)
+        assert truth is not None
+        answers = [_strip(name, results[name], sample) for name in DRAWN]
+        tags = sample.expression.tags
+        caption = f"{kind} ({sample.key}), depth {tags['depth']}, {tags['n_objects']} objects, {tags['family']}"
+        files[kind] = folder / f"{kind}.png"
+        film_strip(sample, truth.mask, answers, caption).save(files[kind])
+    return files
+
+
+def _telling_samples(dataset: RVOSDataset, results: dict[str, Result]) -> dict[str, Sample]:
+    """Per kind the sentence whose target moves most among those whose target is seen in every frame, if there is one.
+
+    A copy of the first mask scores lowest there.
+    """
+    best: dict[str, tuple[tuple[bool, float], Sample]] = {}
+    for sample in dataset:
+        tags = sample.expression.tags
+        still = _score_of(results["first-frame-copied"], sample)
+        rank = (tags["n_visible_frames"] != tags["n_frames"], still)
+        kind = str(tags["kind"])
+        if kind not in best or rank < best[kind][0]:
+            best[kind] = (rank, sample)
+    return {kind: sample for kind, (_, sample) in sorted(best.items())}
+
+
+def _strip(name: str, result: Result, sample: Sample) -> Strip:
+    """The masks of a run as a row of a film strip."""
+    from ..benchmarks.predictions.run_masks import RunMasks
+    from ..benchmarks.runs import Run
+    from ..leaderboard.filmstrip import Strip
+
+    assert result.path is not None
+    masks = RunMasks(Run.open(result.path).masks)
+    names = sample.video.frame_names
+    return Strip(name, f"J&F {100 * _score_of(result, sample):.1f}", lambda t: masks.mask(sample, names[t], "strict"))
+
+
+def _score_of(result: Result, sample: Sample) -> float:
+    return next(s.J_and_F or 0.0 for s in result.scores if s.unit.key == sample.key)
+
+
+# Report ---------------------------------------------------------------------------------------------------------------
+
+
+def _report(results: dict[str, Result], tables: Sequence[Table], pictures: dict[str, Path]) -> str:
+    """The demo in Markdown; pictures lie beside it."""
+    first = next(iter(results.values()))
+    data = first.dataset
+    parts = [
+        "# What a benchmark gives away without a model",
+        f"Generated by `rvos demo` with rvos {first.record.rvos_version}: {data.n_samples} sentences about "
+        f"{data.n_videos} videos of ReasonShapes ({data.id}, {data.version}, fingerprint `{data.fingerprint[:23]}…`).",
+        f"Protocol `{first.protocol.id}`. {first.protocol.words} J&F, J and F in percent, ± is the 95 % interval, "
+        "clustered by video because sentences about one video are not independent.",
+        *(table.to_markdown() for table in tables),
+        "## What each predictor tells",
+        "\n".join(f"- **{name}**: {_meaning(name)}" for name in results),
+        "## Pictures",
+        "Per kind of sentence the one whose target moves most. A mask is lit, all else is dimmed; the ground truth is "
+        "outlined in green, an answer in magenta.",
+        *(f"### {kind}\n\n![{kind}](pictures/{path.name})" for kind, path in pictures.items()),
+        "## Files",
+        "Each folder in `runs/` is a complete run: `run.json` (what was done), `predictions.jsonl` (how the model did "
+        "on each sentence), `masks/` (a file a video), `samples.jsonl` (a score a line). The masks of one can be "
+        "scored again:",
+        f"```bash\nrvos evaluate --predictions {first.path}\n```",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _meaning(name: str) -> str:
+    """What a predictor does and what its score tells, from its documentation."""
+    from ..baselines.registry import MANIFEST, load_attribute
+
+    text = inspect.getdoc(load_attribute(MANIFEST[name])) or ""
+    return " ".join(text.split("\n\nRaises:")[0].split())

@@ -1,0 +1,114 @@
+"""``rvos predict``: what it prints and its exit codes. About 5 s."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from rvos.benchmarks.runs import Run
+
+from rvos.cli import main
+from rvos.datasets.reasonshapes import loader
+from rvos.datasets.registry import load
+
+MODELS = """
+import time
+import numpy as np
+
+def nothing(video, text):
+    return np.zeros((len(video), *video.size), bool)
+
+def broken(video, text):
+    if "the" in text:
+        raise ValueError("no article, please")
+    return nothing(video, text)
+
+def slow(video, text):
+    time.sleep(0.05)
+    return nothing(video, text)
+"""
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with a module of models."""
+    (tmp_path / "own_models.py").write_text(MODELS)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(loader.N_VIDEOS, "test", 4)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "own_models", raising=False)
+    return tmp_path
+
+
+def rvos(*words: str) -> int | str | None:
+    with pytest.raises(SystemExit) as stop:
+        main(list(words))
+    return stop.value.code
+
+
+def test_exit_0_and_the_run_folder_as_last_line(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert rvos("predict", "own_models:nothing", "reasonshapes/test", "--limit", "2", "--out", "runs/mine") == 0
+    printed = capsys.readouterr()
+    assert printed.out.splitlines()[-1] == "runs/mine"
+    assert "10 sentences about 2 videos" in printed.out and "10 ok" in printed.out
+    run = Run.open("runs/mine")
+    assert run.record.predictor.name == "own_models:nothing" and run.record.limit == 2
+
+
+def test_exit_1_where_sentences_failed(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert rvos("predict", "own_models:broken", "reasonshapes/test", "--limit", "2", "--out", "run", "-q") == 1
+    assert "failed: ValueError: no article, please" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("emtpy", "reasonshapes/test", "--out", "run"), "Did you mean empty"),
+        (("empty", "reasonshapes/tset", "--out", "run"), "Did you mean test"),
+        (("empty", "reasonshapes/test"), "--out"),
+        (("empty", "reasonshapes/test", "--out", "run", "--resume", "maybe"), "only-missing, always, never"),
+        (("empty", "reasonshapes/test", "--out", "own_models.py"), "own_models.py is a file"),
+        (("empty", "reasonvos", "--root", "nowhere", "--out", "run"), "nowhere"),
+        (("own_models:nothin", "reasonshapes/test", "--out", "run"), "has no 'nothin'"),
+    ],
+)
+def test_exit_2_and_one_clear_line(
+    words: tuple[str, ...], message: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert rvos("predict", *words) == 2
+    error = capsys.readouterr().err
+    assert message in error and "Traceback" not in error
+
+
+def test_help_shows_an_example(capsys: pytest.CaptureFixture[str]) -> None:
+    assert rvos("predict", "--help") == 0
+    assert "rvos predict one-mask-for-all reasonshapes/test --out runs/blind" in " ".join(
+        capsys.readouterr().out.split()
+    )
+
+
+@pytest.mark.skipif(os.name == "nt", reason="sends SIGINT")
+def test_exit_130_on_ctrl_c_and_the_same_command_continues(here: Path) -> None:
+    data = load("reasonshapes/test", n_videos=12, height=48, width=64)
+    command = [sys.executable, "-m", "rvos", "predict", "own_models:slow", "reasonshapes/test", "--out", "run"]
+    command += ["--root", str(data.root)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not list(here.glob("run/masks/*")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130 and "Traceback" not in error and "the same command continues" in error
+    stopped = Run.open("run")
+    assert stopped.record.status == "interrupted"
+    finished = {p.name: p.stat().st_mtime_ns for p in (here / "run" / "masks").iterdir()}
+    assert 0 < len(finished) < 12
+    again = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert again.returncode == 0 and "are finished already" in again.stderr
+    assert len(list((here / "run" / "masks").iterdir())) == 12
+    assert all((here / "run" / "masks" / name).stat().st_mtime_ns == then for name, then in finished.items())
