@@ -129,7 +129,10 @@ class _Crew(Generic[Task, Value]):
     def _hire(self) -> _Worker:
         ours, theirs = self.context.Pipe()
         process = self.context.Process(target=_work, args=(theirs, self.function, self.job), daemon=True)  # type: ignore[attr-defined]
-        process.start()
+        try:
+            process.start()
+        except (pickle.PicklingError, AttributeError, TypeError) as error:
+            raise RvosError(f"The work cannot be sent to worker processes ({error}); pass workers=1.") from error
         theirs.close()
         return _Worker(process, ours)
 

@@ -1,4 +1,4 @@
-"""Keeps tests out of the user's folders. What tests share lies in ``helpers``, which pyproject.toml puts on the path."""
+"""Keeps tests out of the user's folders. What tests share lies in ``helpers``, put on the path by pyproject.toml."""
 
 from __future__ import annotations
 
