@@ -88,11 +88,31 @@ def pairs(draw: st.DrawFn) -> tuple[Mask, Mask, Mask | None]:
     return draw(masks(height, width)), draw(masks(height, width)), void
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(pairs())
 def test_equals_the_definition(pair: tuple[Mask, Mask, Mask | None]) -> None:
     scores = j_and_f(*pair)
     assert (scores.J[0], scores.F[0]) == oracle.scores(*pair)
+
+
+@st.composite
+def sparse_pairs(draw: st.DrawFn) -> tuple[Mask, Mask]:
+    """A few small things near each other in a wide image: what a crop that is one pixel short loses."""
+    height, width = draw(st.integers(1, 20)), draw(st.integers(130, 460))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    gt, pred = np.zeros((2, height, width), bool)
+    for mask in (gt, pred) * draw(st.integers(1, 2)):
+        y, x = rng.integers(0, height), (rng.integers(0, width) // 64) * 64 + rng.integers(-6, 7)
+        mask[y : y + rng.integers(1, 4), max(0, x) : max(0, x) + rng.integers(1, 5)] = True
+    return gt, np.roll(gt, rng.integers(-6, 7), axis=1) if draw(st.booleans()) else pred
+
+
+@settings(max_examples=120, deadline=None)
+@given(sparse_pairs())
+def test_small_objects_equal_the_definition(pair: tuple[Mask, Mask]) -> None:
+    for gt, pred in (pair, (pair[0].T, pair[1].T)):
+        scores = j_and_f(gt, pred)
+        assert (scores.J[0], scores.F[0]) == oracle.scores(gt, pred)
 
 
 @pytest.mark.parametrize("size", [(700, 9), (9, 700), (97, 1300), (1300, 70)])
