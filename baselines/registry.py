@@ -85,12 +85,12 @@ def load_attribute(spec: str) -> Any:
 
 
 def _registered(name: str, target: str, argument: str | None, dataset: RVOSDataset | None) -> Predictor:
-    found = load_attribute(target)
+    found: Any = load_attribute(target)
     if argument is not None:
         if not hasattr(found, "from_pretrained"):
             raise UsageError(f"Predictor '{name}' takes no argument; write '{name}' instead of '{name}:{argument}'.")
         return _as_predictor(name, found.from_pretrained(argument))
-    if inspect.isclass(found) and "dataset" in inspect.signature(found).parameters:
+    if isinstance(found, type) and "dataset" in inspect.signature(found).parameters:
         if dataset is None:
             raise UsageError(f"Predictor '{name}' reads ground truth and needs a dataset; none was given.")
         return _as_predictor(name, found(dataset=dataset))

@@ -67,8 +67,9 @@ class PermutedSentences:
     """The ground truth of another sentence of the same video, drawn anew for each video from a fixed seed.
 
     Its score is what remains of a perfect model when sentences and masks are shuffled within each video: credit for
-    sentences that share their target, and for protocols that match objects instead of reading sentences. The sentences of an annotator are
-    rotated among themselves; a sentence that stands alone keeps its own masks, since it has no other.
+    sentences that share their target, and for protocols that match objects instead of reading sentences. The
+    sentences of an annotator are rotated among themselves; a sentence that stands alone keeps its own masks, since it
+    has no other.
     """
 
     def __init__(self, dataset: RVOSDataset) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -71,7 +72,7 @@ DATASETS = {
 }
 
 
-def load(name: str, root: str | Path | None = None, **options: Any) -> RVOSDataset:
+def load(name: str, root: str | os.PathLike[str] | None = None, **options: Any) -> RVOSDataset:
     """Open a split of a dataset.
 
     Args:
@@ -165,7 +166,7 @@ def loader_class(dataset: str) -> type[RVOSDataset]:
     return loader
 
 
-def _folder(dataset: str, entry: Entry, root: str | Path | None) -> Path | None:
+def _folder(dataset: str, entry: Entry, root: str | os.PathLike[str] | None) -> Path | None:
     if root is not None:
         return Path(root).expanduser()
     return None if entry.generated else data_root(dataset, entry.folders)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,7 +104,7 @@ def outline(mask: BoolMask) -> BoolMask:
     return mask & ~inner
 
 
-def _enlarged(pixels: NDArray, zoom: int) -> NDArray:  # type: ignore[type-arg]
+def _enlarged(pixels: NDArray[Any], zoom: int) -> NDArray[Any]:
     return pixels.repeat(zoom, axis=0).repeat(zoom, axis=1)
 
 

@@ -7,13 +7,14 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..datasets.errors import UsageError
 
 if TYPE_CHECKING:
+    from ..benchmarks.protocols.base import Status
     from ..benchmarks.results import Result, Table
     from ..datasets.types import RVOSDataset, Sample
     from ..leaderboard.filmstrip import Strip
@@ -33,7 +34,7 @@ PREDICTORS = (
 #: The predictors that are drawn: two that never read the sentence, one that never tracks, one with sloppy outlines.
 DRAWN = ("largest-object", "one-mask-for-all", "first-frame-copied", "shifted")
 #: Large enough to look at, small enough for seconds.
-SIZE = {"height": 144, "width": 192, "n_frames": 16}
+SIZE: dict[str, Any] = {"height": 144, "width": 192, "n_frames": 16}
 #: What the tables need; in logs, where nobody knows the width, they get it.
 WIDTH = 100
 
@@ -99,7 +100,7 @@ def _comparison(results: dict[str, Result]) -> Table:
     """A row per predictor: J&F with its interval, J, F, sentences per status."""
     from ..benchmarks.results import Table, percent, shown
 
-    counted = ("ok", "missing", "invalid", "failed")
+    counted: tuple[Status, ...] = ("ok", "missing", "invalid", "failed")
     rows = []
     for name, result in results.items():
         summary = result.summary
