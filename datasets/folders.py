@@ -108,7 +108,7 @@ def _kind_of(paths: Iterator[Path]) -> MaskKind:
         image = read_png(path)
         if image.mode not in ("1", "L", "P"):
             raise DatasetError(f"{path}: mode {image.mode}; save masks as 8-bit grey or indexed PNG.")
-        found = set(np.unique(image.pixels).tolist()) - {0}
+        found = set(image.values().tolist()) - {0}
         values |= found
         together |= len(found) > 1
         palettes &= image.mode == "P"

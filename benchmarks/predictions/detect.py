@@ -11,8 +11,6 @@ from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
-import numpy as np
-
 from ...datasets.errors import PredictionInvalid, PredictionMissing, UnknownNameError, UsageError
 from ...datasets.types import RVOSDataset
 from .archives import ZipFiles
@@ -175,7 +173,7 @@ def _is_soft(files: MaskFiles, name: str) -> bool:
         image = decode_mask_file(files.read(name), files.where(name))
     except (PredictionMissing, PredictionInvalid):
         return False
-    return image.mode in ("L", "I;16") and len(np.unique(image.pixels)) > _SOFT_LEVELS
+    return image.mode in ("L", "I;16") and len(image.values()) > _SOFT_LEVELS
 
 
 def _has_png(files: MaskFiles, folder: str) -> bool:

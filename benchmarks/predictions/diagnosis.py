@@ -13,8 +13,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-
 from ...datasets.errors import (
     DatasetError,
     ImageError,
@@ -416,7 +414,7 @@ def _plain_values(image: PngImage, threshold: float | None, where: str) -> Itera
     """Two-valued grey files other than 0/255, which thresholds of scripts and users take for empty."""
     if image.mode not in ("L", "I;16") or not image.pixels.any():
         return
-    values = np.unique(image.pixels)
+    values = image.values()
     top = int(values[-1])
     if len(values) > 2:
         return
@@ -492,7 +490,7 @@ def _labels(image: PngImage, where: str, n_objects: int | None) -> Iterator[Find
             "error", f"{where} is mode {image.mode}, not indexed.", "Save label maps with a palette (mode P)."
         )
         return
-    values = np.unique(image.pixels)
+    values = image.values()
     if set(values.tolist()) == {0, 255}:
         yield Finding(
             "error",

@@ -185,6 +185,13 @@ def test_pixels_equal_pillow(tmp_path: Path) -> None:
         assert np.array_equal(read_png(path).pixels, expected), path.name
 
 
+def test_values_are_the_distinct_ones(tmp_path: Path) -> None:
+    for path in kinds_of_files(tmp_path):
+        image = read_png(path)
+        assert np.array_equal(image.values(), np.unique(image.pixels))
+        assert image.values().dtype == image.pixels.dtype
+
+
 def test_interlaced_file() -> None:
     # Pillow does not write interlaced files: 1x1 pixels need only the first of the seven passes.
     header = struct.pack(">IIBBBBB", 1, 1, 8, 0, 0, 0, 1)
