@@ -87,14 +87,20 @@ class VideoLisaPredictor:
 
     def segment(self, video: Video, expressions: Sequence[Expression]) -> Iterator[FrameMask]:
         """Yield (expression id, frame index, bool (H, W)) frame by frame, all sentences of a frame together."""
+        return self.segment_frames(video, expressions, range(len(video)))
+
+    def segment_frames(
+        self, video: Video, expressions: Sequence[Expression], frames: Sequence[int]
+    ) -> Iterator[FrameMask]:
+        """``segment`` for chosen frames only; the language model sees the whole video all the same."""
         questions = [question(e.text, template_for(e)) for e in expressions]
-        for index, masks in self.segment_questions(video, questions):
+        for index, masks in self.segment_questions(video, questions, frames):
             for expression, mask in zip(expressions, masks, strict=True):
                 yield expression.id, index, mask
 
     @torch.inference_mode()
     def segment_questions(
-        self, video: Video, questions: Sequence[str], frames: Iterable[int] | None = None
+        self, video: Video, questions: Sequence[str], frames: Sequence[int] | None = None
     ) -> Iterator[tuple[int, NDArray[np.bool_]]]:
         """Masks for questions in their final wording.
 
@@ -112,14 +118,14 @@ class VideoLisaPredictor:
 
     @torch.inference_mode()
     def sam_features(
-        self, video: Video, frames: Iterable[int] | None = None
+        self, video: Video, frames: Sequence[int] | None = None
     ) -> Iterator[tuple[int, tuple[int, int], torch.Tensor]]:
         """SAM's image embedding of every frame, in order: (index, size before padding, (1, C, g, g)).
 
         A thread reads and resizes the next frames while the model works on these.
         """
         model, processor = self.videolisa.model, self.videolisa.processor
-        chosen = range(len(video)) if frames is None else list(frames)
+        chosen = range(len(video)) if frames is None else frames
         images = read_ahead(chosen, lambda i: processor.sam_image(video.frame(i)), 2 * self.frames_per_batch)
         for batch in batches(zip(chosen, images, strict=True), self.frames_per_batch):
             on_device = [torch.tensor(image, device=model.device) for _, image in batch]
