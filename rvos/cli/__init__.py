@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from functools import wraps
 from importlib import import_module
 from typing import Any
 
@@ -38,10 +40,29 @@ def _app(names: list[str]) -> Any:
         module, attribute = COMMANDS[name]
         command = getattr(import_module(f".{module}", __name__), attribute)
         if isinstance(command, typer.Typer):
+            for registered in command.registered_commands:
+                registered.callback = registered.callback and _interruptible(registered.callback)
             app.add_typer(command, name=name)
         else:
-            app.command(name=name, epilog=getattr(command, "epilog", None))(command)
+            app.command(name=name, epilog=getattr(command, "epilog", None))(_interruptible(command))
     return app
+
+
+class Interrupted(RvosError):
+    """Ctrl-C. Typer would end the program without a word, with an exit code that depends on its version."""
+
+    exit_code = 130
+
+
+def _interruptible(command: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(command)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return command(*args, **kwargs)
+        except KeyboardInterrupt:
+            raise Interrupted("interrupted; finished work is kept, --resume continues.") from None
+
+    return call
 
 
 def _root() -> None:
@@ -57,9 +78,6 @@ def main(arguments: list[str] | None = None) -> None:
     except RvosError as error:
         print(f"rvos: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("rvos: interrupted; finished work is kept, --resume continues.", file=sys.stderr)
-        sys.exit(130)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(141)
