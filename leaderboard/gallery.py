@@ -14,7 +14,7 @@ from ..benchmarks.predictions import ExpressionPredictions, MergedPredictions
 from ..benchmarks.protocols.base import Unit, UnitScore
 from ..benchmarks.results import Result, percent, rows_of
 from ..benchmarks.runs import replace_file
-from ..datasets.errors import PredictionError, RunError
+from ..datasets.errors import DatasetError, ImageError, PredictionError, RunError
 from ..datasets.overlay import Image, draw_overlay, film_strip, outline, write_image
 from ..datasets.types import BoolMask, Masklet, RVOSDataset, Sample
 
@@ -55,7 +55,7 @@ def worst_pictures(
 
     Raises:
         RunError: the folder cannot be written.
-        DatasetError, ImageError: frames or ground truth cannot be read.
+        DatasetError, ImageError: ground truth cannot be read.
     """
     pictures = []
     for rank, score in enumerate(result.worst(count), 1):
@@ -107,13 +107,13 @@ def _draw(
     score: UnitScore, sample: Sample, truth: Masklet, predictions: ExpressionPredictions | MergedPredictions
 ) -> Image:
     index, target, mask = _worst_frame(score, sample, truth, predictions)
-    frame = _frame(sample, index, target)
+    frame, what_frame = _frame(sample, index, target)
     predicted = frame if mask is None or mask.shape != target.shape else draw_overlay(frame, [mask], [PREDICTION])
     predicted = predicted.copy()
     predicted[outline(target, 2)] = GROUND_TRUTH
     what = "prediction" if mask is not None else "no usable prediction"
     panels = [frame, draw_overlay(frame, [target], [GROUND_TRUTH]), predicted]
-    return film_strip(panels, [f"frame {sample.video.frame_names[index]}", "ground truth", what], height=HEIGHT)
+    return film_strip(panels, [what_frame, "ground truth", what], height=HEIGHT)
 
 
 def _worst_frame(
@@ -156,11 +156,15 @@ def _overlap(truth: BoolMask, mask: BoolMask | None) -> float:
     return int((truth & mask).sum()) / union if union else 1.0
 
 
-def _frame(sample: Sample, index: int, target: BoolMask) -> Image:
-    frame = None if sample.video.source is None else sample.video.frame(index)
-    if frame is None or frame.shape[:2] != target.shape:
-        return np.full((*target.shape, 3), 110, np.uint8)
-    return frame
+def _frame(sample: Sample, index: int, target: BoolMask) -> tuple[Image, str]:
+    """The frame with its name; grey, and said so, where it cannot be had at the size of the masks."""
+    name = f"frame {sample.video.frame_names[index]}"
+    grey = np.full((*target.shape, 3), 110, np.uint8)
+    try:
+        frame = sample.video.frame(index)
+    except (DatasetError, ImageError):
+        return grey, f"{name}, no image"
+    return (frame, name) if frame.shape[:2] == target.shape else (grey, f"{name}, image of another size")
 
 
 def _sample_of(unit: Unit, dataset: RVOSDataset) -> Sample | None:
