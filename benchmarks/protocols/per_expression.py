@@ -308,5 +308,6 @@ class FoldersStrict(PerExpressionProtocol):
         **STRICT_TRAITS,
         "unit": "scores folders of masks",
         "ground truth": "reads the ground-truth folder",
+        "void": "leaves out pixels labelled 255",
         "frames": "scores the annotated frames",
     }
