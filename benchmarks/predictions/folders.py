@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ...datasets.errors import PredictionMissing
+from ...datasets.errors import PredictionInvalid, PredictionMissing
 from ...datasets.images import PngImage, grey_values
 from ...datasets.types import BoolMask, RVOSDataset, Sample
 from .base import Foreground
@@ -46,6 +46,9 @@ class PngPredictions:
         """bool (H, W) at the file's own size. Raises PredictionMissing, PredictionInvalid."""
         name = self._file(sample, frame_name)
         image = self._image(name)
+        label = sample.expression.tags.get("label")
+        if label is not None:
+            return _label_mask(image, int(label), self.files.where(name))
         return foreground_mask(image, foreground, self.threshold, self.files.where(name))
 
     def grey(self, sample: Sample, frame_name: str) -> NDArray[np.uint8]:
@@ -72,6 +75,15 @@ class PngPredictions:
         if folder is None:
             raise PredictionMissing(f"{self.path}: opened for a split that has no sample {sample.key}.")
         return folder
+
+
+def _label_mask(image: PngImage, label: int, where: str) -> BoolMask:
+    """One object of an indexed file, for samples of a plain folder whose masks are indexed as well."""
+    if image.mode not in ("P", "L", "1"):
+        raise PredictionInvalid(
+            f"{where}: mode {image.mode}; the ground truth is indexed, save label {label} likewise."
+        )
+    return image.pixels == label
 
 
 def sample_folders(dataset: RVOSDataset) -> dict[str, str]:
