@@ -11,7 +11,7 @@ import numpy as np
 
 from ..datasets.jit import compiled
 
-_0, _1, _2, _4, _56, _63 = (np.uint64(n) for n in (0, 1, 2, 4, 56, 63))
+_0, _1, _2, _4, _56, _63, _64 = (np.uint64(n) for n in (0, 1, 2, 4, 56, 63, 64))
 _TOP = np.uint64(1 << 63)
 _PAIRS = np.uint64(0x5555555555555555)
 _NIBBLES = np.uint64(0x3333333333333333)
@@ -25,6 +25,28 @@ def _ones(word):  # type: ignore[no-untyped-def]
     word = word - ((word >> _1) & _PAIRS)
     word = (word & _NIBBLES) + ((word >> _2) & _NIBBLES)
     return np.int64((((word + (word >> _4)) & _BYTES) * _SPREAD) >> _56)
+
+
+@compiled("void(uint64[::1], int64, uint64[:, ::1])")
+def split_rows(bits, width, words):  # type: ignore[no-untyped-def]
+    """Cut bits that follow each other without gaps into rows of ``width``, each starting at a new word.
+
+    Args:
+        bits: at least the bits of all rows and three words more.
+        words: receives the rows (H, width / 64 rounded up); bits beyond ``width`` are 0.
+    """
+    height, n = words.shape
+    inside = (_1 << np.uint64(width & 63)) - _1 if width & 63 else ~_0
+    for y in range(height):
+        row, source = words[y], bits[(y * width) >> 6 :]
+        following, shift = source[1:], np.uint64((y * width) & 63)
+        if shift == _0:
+            for j in range(n):
+                row[j] = source[j]
+        else:
+            for j in range(n):
+                row[j] = (source[j] >> shift) | (following[j] << (_64 - shift))
+        row[n - 1] &= inside
 
 
 @compiled("UniTuple(int64, 5)(uint64[:, ::1])")

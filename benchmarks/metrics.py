@@ -83,14 +83,19 @@ class BitMask:
     @classmethod
     def from_array(cls, mask: NDArray[Any]) -> BitMask:
         """From bool or integers (H, W), non-zero is the object. Raises UsageError for anything else."""
+        from . import kernels
+
         _check_dtype(mask, "mask")
         if mask.ndim != 2 or 0 in mask.shape:
             raise UsageError(f"A mask has the shape (H, W), found {mask.shape}.")
         if mask.dtype.itemsize > 1:
             mask = mask != 0
         height, width = mask.shape
-        words = np.zeros((height, -(-width // 64)), np.uint64)
-        words.view(np.uint8)[:, : -(-width // 8)] = np.packbits(mask, axis=1, bitorder="little")
+        packed = np.packbits(mask, bitorder="little")
+        bits = np.empty(len(packed) // 8 + 4, np.uint64)
+        bits.view(np.uint8)[: len(packed)] = packed
+        words = np.empty((height, -(-width // 64)), np.uint64)
+        kernels.split_rows(bits, width, words)
         return cls(height, width, words)
 
     @classmethod
