@@ -100,10 +100,18 @@ def ground_truth(dataset: RVOSDataset, video: Video, expression: Expression) -> 
 
 
 def annotated_objects(dataset: RVOSDataset, video: Video) -> dict[str, Masklet]:
-    """The annotated objects of the video by id. Raises DatasetError where the split has none."""
-    objects = dataset.objects(video)
+    """The annotated objects of the video by id.
+
+    Where a split annotates sentences but no objects (Ref-YouTube-VOS valid), the targets of the video's sentences, by
+    expression id.
+
+    Raises:
+        DatasetError: where the split withholds both.
+    """
+    targets = ((s.expression.id, dataset.ground_truth(s)) for s in dataset.samples_of(video.id))
+    objects = dataset.objects(video) or {name: masklet for name, masklet in targets if masklet is not None}
     if not objects:
-        raise DatasetError(f"{dataset.id} has no annotated objects in video {video.id}: choose another predictor.")
+        raise DatasetError(f"{dataset.id} withholds the masks of video {video.id}: choose a split that has them.")
     return objects
 
 

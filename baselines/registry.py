@@ -12,10 +12,10 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from ..benchmarks.predictor import Predictor, as_predictor
-from ..datasets.errors import UnknownNameError, UsageError
+from ..datasets.errors import MissingExtraError, UnknownNameError, UsageError
 from ..datasets.types import RVOSDataset
 
-#: name -> "module:Class". Imported only when the predictor is asked for.
+#: Predictors without weights, name -> "module:Class". Imported only when the predictor is asked for.
 MANIFEST = {
     "empty": "rvos.baselines.trivial:Empty",
     "full": "rvos.baselines.trivial:Full",
@@ -28,6 +28,9 @@ MANIFEST = {
     "shifted": "rvos.baselines.oracles:Shifted",
     "perfect": "rvos.baselines.oracles:Perfect",
 }
+
+#: Models, name -> "module:Class"; ``name:CHECKPOINT`` calls the class's ``from_pretrained``.
+MODELS = {"videolisa": "rvos.videolisa.predictor:VideoLisaPredictor"}
 
 ENTRY_POINTS = "rvos.predictors"
 
@@ -44,6 +47,7 @@ def make_predictor(spec: str, dataset: RVOSDataset | None = None) -> Predictor:
     Raises:
         UnknownNameError: where no predictor has the name; lists near matches and all names.
         UsageError: where the module or its attribute cannot be imported, or is no predictor.
+        MissingExtraError: where a model's packages are not installed.
     """
     known = predictor_names()
     name, colon, argument = spec.partition(":")
@@ -55,9 +59,9 @@ def make_predictor(spec: str, dataset: RVOSDataset | None = None) -> Predictor:
 
 
 def predictor_names() -> dict[str, str]:
-    """Every known name -> "module:attribute", the manifest first; other packages cannot take over a name of it."""
+    """Every known name -> "module:attribute"; other packages cannot take over a name of this one."""
     plugins = {point.name: point.value for point in entry_points(group=ENTRY_POINTS)}
-    return {**plugins, **MANIFEST}
+    return {**plugins, **MANIFEST, **MODELS}
 
 
 def load_attribute(spec: str) -> Any:
@@ -85,7 +89,7 @@ def load_attribute(spec: str) -> Any:
 
 
 def _registered(name: str, target: str, argument: str | None, dataset: RVOSDataset | None) -> Predictor:
-    found: Any = load_attribute(target)
+    found: Any = _model_class(name) if name in MODELS else load_attribute(target)
     if argument is not None:
         if not hasattr(found, "from_pretrained"):
             raise UsageError(f"Predictor '{name}' takes no argument; write '{name}' instead of '{name}:{argument}'.")
@@ -94,24 +98,35 @@ def _registered(name: str, target: str, argument: str | None, dataset: RVOSDatas
         if dataset is None:
             raise UsageError(f"Predictor '{name}' reads ground truth and needs a dataset; none was given.")
         return _as_predictor(name, found(dataset=dataset))
+    if hasattr(found, "from_pretrained") and _required(found):
+        raise UsageError(f"Predictor '{name}' needs a checkpoint: '{name}:PATH'.")
     return _as_predictor(name, _made(name, found))
+
+
+def _model_class(name: str) -> Any:
+    try:
+        return load_attribute(MODELS[name])
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(f"Predictor '{name}'", "models") from error
 
 
 def _made(spec: str, found: Any) -> Any:
     """The object itself, or an instance of a class that needs no arguments. Raises UsageError."""
     if not inspect.isclass(found):
         return found
-    required = [
-        p.name
-        for p in inspect.signature(found).parameters.values()
-        if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
-    ]
+    required = _required(found)
     if required:
         raise UsageError(
             f"Predictor '{spec}' cannot be made without arguments ({', '.join(required)}); name an object that is "
             "already made, or a class whose constructor needs none."
         )
     return found()
+
+
+def _required(made: type) -> list[str]:
+    """The constructor's parameters that have no default."""
+    parameters = inspect.signature(made).parameters.values()
+    return [p.name for p in parameters if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
 
 
 def _as_predictor(spec: str, model: Any) -> Predictor:

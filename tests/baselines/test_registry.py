@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from rvos.baselines.registry import MANIFEST, load_attribute, make_predictor, predictor_names
 from rvos.benchmarks.predictor import Predictor
-from rvos.datasets.errors import UnknownNameError, UsageError
+from rvos.datasets.errors import MissingExtraError, UnknownNameError, UsageError
 from toyset import ToyDataset
 
 PLUGIN = '''
@@ -31,6 +31,9 @@ class Model:
 class NeedsWeights:
     def __init__(self, weights):
         self.weights = weights
+    @classmethod
+    def from_pretrained(cls, path):
+        return cls(path)
     def segment(self, video, expressions):
         return ()
 
@@ -51,6 +54,7 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text(
         "[rvos.predictors]\ntheirs = their_models:Model\nempty = their_models:Model\n"
+        "weights-only = their_models:NeedsWeights\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "their_models", raising=False)
@@ -72,6 +76,14 @@ def test_modules_functions_classes_and_entry_points(plugin: None) -> None:
     assert "theirs" in predictor_names()
 
 
+def test_a_model_without_its_packages_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    for name in [m for m in sys.modules if m.startswith("rvos.videolisa.")]:
+        monkeypatch.delitem(sys.modules, name)
+    with pytest.raises(MissingExtraError, match=re.escape("pip install 'rvos[models]'")):
+        make_predictor("videolisa:checkpoint")
+
+
 def test_a_plugin_cannot_take_over_a_name(plugin: None) -> None:
     assert type(make_predictor("empty")).__module__ == "rvos.baselines.trivial"
 
@@ -86,6 +98,7 @@ def test_a_plugin_cannot_take_over_a_name(plugin: None) -> None:
         ("their_models:NUMBER", "is no predictor"),
         ("their_models:NeedsWeights", "weights"),
         ("empty:weights.pt", "takes no argument"),
+        ("weights-only", "needs a checkpoint: 'weights-only:PATH'"),
         ("perfect", "needs a dataset"),
     ],
 )
