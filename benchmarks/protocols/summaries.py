@@ -62,7 +62,10 @@ def warn_script_crashes(scores: Sequence[UnitScore]) -> list[str]:
     crashed = sum("script-crash" in s.flags for s in scores)
     if not crashed:
         return []
-    text = f"The script crashes on {crashed} expressions, prints its score without them and exits with status 0."
+    text = (
+        f"The script crashes on {crashed} of {len(scores)} expressions, prints its score without them and exits with "
+        "status 0."
+    )
     if crashed >= SCRIPT_WORKERS:
         text += (
             f" With {SCRIPT_WORKERS} crashes all of its workers are dead and what is left in the queue is dropped: "
