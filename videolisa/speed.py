@@ -1,12 +1,18 @@
 """How much faster one call with all sentences is than a call a sentence, measured.
 
-``measure`` is what ``make bench`` prints: the engine asked N sentences about one video at once, against the same engine
-asked N times (and, on request, against a loop as straightforward as the released scripts').
+    python -m rvos.videolisa.speed --write docs/benchmarks.md
+    python -m rvos.videolisa.speed --released-size --straightforward-calls 2
+
+The engine is asked N sentences about one video at once, and the same N one call each; all masks are compared. On
+request the same goes through a loop as straightforward as the released scripts'. ``--released-size`` is the 3.8B model
+with SAM ViT-H, random weights in bfloat16, for a GPU.
 """
 
 from __future__ import annotations
 
+import argparse
 import platform
+import re
 import resource
 import tempfile
 import time
@@ -53,7 +59,7 @@ class SpeedRow:
 
 
 def measure(
-    videolisa: VideoLisa | None = None,
+    videolisa: VideoLisa,
     *,
     sentences: int = 16,
     frames: int = 60,
@@ -64,7 +70,7 @@ def measure(
     """Time N sentences in one call against N calls with one sentence each, and compare every mask.
 
     Args:
-        videolisa: the model; a ViT-B sized SAM with random weights where None (see ``bench_videolisa``).
+        videolisa: the model, e.g. ``bench_videolisa``.
         sentences: N.
         frames: T, frames of the random video.
         single_calls: how many of the N single calls are really made; all where None. Their mean stands for the rest,
@@ -76,16 +82,6 @@ def measure(
         Rows: seconds of both ways, their ratio, frames x sentences a second, mask pixels that differ, the time that
         encoding the masks as RLE takes (apart), peak memory, and the machine.
     """
-    if videolisa is None:
-        with tempfile.TemporaryDirectory() as folder:
-            return measure(
-                bench_videolisa(Path(folder)),
-                sentences=sentences,
-                frames=frames,
-                single_calls=single_calls,
-                straightforward_calls=straightforward_calls,
-                size=size,
-            )
     predictor, video = VideoLisaPredictor(videolisa), moving_video(frames, size)
     questions = [question(f"thing number {n} that moves to the left", "referring") for n in range(sentences)]
     made = sentences if single_calls is None else min(single_calls, sentences)
@@ -113,6 +109,12 @@ def measure(
         rows.append(SpeedRow(f"{sentences} sentences sharing nothing, as the released scripts", seconds, "s", note))
         rows.append(SpeedRow("one call is faster than sharing nothing by", seconds / together_s, "x"))
     return [*rows, *_machine(videolisa)]
+
+
+def released_size_videolisa(folder: Path, device: str = "cuda") -> VideoLisa:
+    """The released sizes with random weights in bfloat16."""
+    tokenizer = train_tokenizer(folder)
+    return random_videolisa(VideoLisaConfig(seg_token_id=tokenizer.seg_id), tokenizer, 0, torch.bfloat16, device)
 
 
 def bench_videolisa(folder: Path) -> VideoLisa:
@@ -145,9 +147,7 @@ def bench_videolisa(folder: Path) -> VideoLisa:
         sam_config=sam_config(width=768, layers=12, heads=12, global_layers=(2, 5, 8, 11), image_size=256),
         seg_token_id=tokenizer.seg_id,
     )
-    videolisa = random_videolisa(config, tokenizer)
-    len(videolisa.processor.tokenizer)  # reads the tokenizer's file while its folder is there
-    return videolisa
+    return random_videolisa(config, tokenizer)
 
 
 def moving_video(frames: int, size: tuple[int, int], seed: int = 0) -> Video:
@@ -225,3 +225,53 @@ def _machine(videolisa: VideoLisa) -> list[SpeedRow]:
         SpeedRow("peak memory", peak, "GiB", what),
         SpeedRow("parameters", parameters / 1e6, "M", f"{str(model.dtype).removeprefix('torch.')} on {name}"),
     ]
+
+
+# The command ----------------------------------------------------------------------------------------------------------
+
+TITLE = "## VideoLISA: all sentences of a video in one call"
+
+
+def table(rows: Sequence[SpeedRow]) -> str:
+    """The rows as a section in Markdown."""
+    lines = [f"| {row.name} | {row.value:,.4g} {row.unit} | {row.note} |" for row in rows]
+    return "\n".join([TITLE, "", "| what | value | how |", "|---|---|---|", *lines, ""])
+
+
+def write_section(path: Path, section: str) -> None:
+    """Put the section into a document: in place of an older one, else at the end."""
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    older = re.compile(rf"^{re.escape(TITLE)}$.*?(?=^## |\Z)", re.MULTILINE | re.DOTALL)
+    if older.search(text):
+        text = older.sub(lambda _: section + "\n", text)
+    else:
+        text = f"{text.rstrip()}\n\n{section}" if text.strip() else section
+    path.write_text(text.rstrip() + "\n", encoding="utf-8")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, print and, on request, write the table."""
+    parser = argparse.ArgumentParser(prog="rvos.videolisa.speed", description=TITLE.removeprefix("## "))
+    parser.add_argument("--released-size", action="store_true", help="3.8B + ViT-H in bfloat16, on a GPU")
+    parser.add_argument("--sentences", type=int, default=16)
+    parser.add_argument("--frames", type=int, default=60)
+    parser.add_argument("--single-calls", type=int, default=2, help="single calls made; their mean stands for all")
+    parser.add_argument("--straightforward-calls", type=int, default=0)
+    parser.add_argument("--write", type=Path, help="document that gets the table as a section")
+    options = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory() as folder:
+        made = (released_size_videolisa if options.released_size else bench_videolisa)(Path(folder))
+        rows = measure(
+            made,
+            sentences=options.sentences,
+            frames=options.frames,
+            single_calls=options.single_calls,
+            straightforward_calls=options.straightforward_calls,
+        )
+    print(table(rows))
+    if options.write:
+        write_section(options.write, table(rows))
+
+
+if __name__ == "__main__":
+    main()

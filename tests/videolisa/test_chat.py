@@ -8,15 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-
-torch = pytest.importorskip("torch")
-pytest.importorskip("av", reason="PyAV is not installed (extra: models)")
-
-from rvos.datasets.errors import DatasetError, ImageError, UsageError  # noqa: E402
-from rvos.videolisa.chat import chat, paint  # noqa: E402
-from rvos.videolisa.predictor import VideoLisaPredictor  # noqa: E402
-from rvos.videolisa.speed import moving_video  # noqa: E402
-from rvos.videolisa.video_files import KEPT_FRAMES, OverlayWriter, VideoFile, open_video  # noqa: E402
+from rvos.datasets.errors import DatasetError, ImageError, UsageError
+from rvos.videolisa.chat import chat, paint
+from rvos.videolisa.predictor import VideoLisaPredictor
+from rvos.videolisa.speed import moving_video
+from rvos.videolisa.video_files import KEPT_FRAMES, OverlayWriter, VideoFile, open_video
 
 COUNT = KEPT_FRAMES + 8
 

@@ -7,10 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-torch = pytest.importorskip("torch")
-
-from rvos.videolisa.checkpoints import (  # noqa: E402
+import torch
+from rvos.videolisa.checkpoints import (
     CLIP_PREFIX,
     SAM_ALIAS,
     SAM_PREFIX,
@@ -21,8 +19,8 @@ from rvos.videolisa.checkpoints import (  # noqa: E402
     our_name,
     sam_name,
 )
-from rvos.videolisa.configuration import VideoLisaConfig  # noqa: E402
-from safetensors.torch import save_file  # noqa: E402
+from rvos.videolisa.configuration import VideoLisaConfig
+from safetensors.torch import save_file
 
 LAYOUT = json.loads((Path(__file__).parent / "data" / "released_layout.json").read_text())
 

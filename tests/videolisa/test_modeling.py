@@ -6,18 +6,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-torch = pytest.importorskip("torch")
-
-import torch.nn.functional as F  # noqa: E402
-from rvos.datasets.errors import UnknownNameError, UsageError  # noqa: E402
-from rvos.videolisa.configuration import VideoLisaConfig  # noqa: E402
-from rvos.videolisa.losses import mask_losses, text_loss  # noqa: E402
-from rvos.videolisa.pooling import visual_rows  # noqa: E402
-from rvos.videolisa.prompts import conversation  # noqa: E402
-from rvos.videolisa.random_model import tiny_config  # noqa: E402
-from rvos.videolisa.sampling import STRATEGIES, sample_frames  # noqa: E402
-from rvos.videolisa.training import (  # noqa: E402
+import torch
+import torch.nn.functional as F
+from rvos.datasets.errors import UnknownNameError, UsageError
+from rvos.videolisa.configuration import VideoLisaConfig
+from rvos.videolisa.losses import mask_losses, text_loss
+from rvos.videolisa.pooling import visual_rows
+from rvos.videolisa.prompts import conversation
+from rvos.videolisa.random_model import tiny_config
+from rvos.videolisa.sampling import STRATEGIES, sample_frames
+from rvos.videolisa.training import (
     TrainingSample,
     add_lora,
     answer_labels,

@@ -5,18 +5,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-torch = pytest.importorskip("torch")
-
-from rvos.benchmarks.runs import PredictorRecord  # noqa: E402
-from rvos.datasets.errors import UsageError  # noqa: E402
-from rvos.datasets.frames import ArrayFrames  # noqa: E402
-from rvos.datasets.types import Expression, Video  # noqa: E402
-from rvos.videolisa import prefix as prefix_module  # noqa: E402
-from rvos.videolisa.predictor import VideoLisaPredictor, batches, read_ahead  # noqa: E402
-from rvos.videolisa.prefix import VideoPrefix  # noqa: E402
-from rvos.videolisa.prompts import conversation, question, template_for  # noqa: E402
-from rvos.videolisa.speed import measure, moving_video, straightforward  # noqa: E402
+import torch
+from rvos.benchmarks.runs import PredictorRecord
+from rvos.datasets.errors import UsageError
+from rvos.datasets.frames import ArrayFrames
+from rvos.datasets.types import Expression, Video
+from rvos.videolisa import prefix as prefix_module
+from rvos.videolisa.predictor import VideoLisaPredictor, batches, read_ahead
+from rvos.videolisa.prefix import VideoPrefix
+from rvos.videolisa.prompts import conversation, question, template_for
+from rvos.videolisa.speed import TITLE, SpeedRow, measure, moving_video, straightforward, table, write_section
 
 EXPRESSIONS = [
     Expression("0", "The brown Dog"),
@@ -179,6 +177,30 @@ def test_speed_rows(tiny: Any) -> None:
     assert "3 sentences sharing nothing, as the released scripts" in rows
 
 
+def test_speed_section_is_written_once(tmp_path: Any) -> None:
+    page = tmp_path / "benchmarks.md"
+    page.write_text("# Speed\n\n## Other\n\ntext\n")
+    for value in (1.0, 2.0):
+        write_section(page, table([SpeedRow("one call", value, "s", "note")]))
+    text = page.read_text()
+    assert text.count(TITLE) == 1 and "2 s" in text and "1 s" not in text and "text" in text
+    page.write_text(text + "\n## Last\n")
+    write_section(page, table([SpeedRow("one call", 3.0, "s")]))
+    assert page.read_text().endswith("## Last\n")
+
+
+def test_fit_estimates_the_released_model() -> None:
+    """8.97 GB of stored weights and 0.61 GB of CLIP in bfloat16, and the room to work."""
+    from rvos.videolisa.configuration import VideoLisaConfig
+    from rvos.videolisa.machine import fit, needed_bytes
+
+    needed = needed_bytes(VideoLisaConfig(), torch.bfloat16)
+    assert 9.6e9 < needed < 14e9
+    here = fit()
+    assert here.attention[0] == "sdpa" and here.needed_gib > 17
+    assert here.fits is None or here.fits == (here.needed_gib <= here.memory_gib)
+
+
 def test_read_ahead_keeps_order_and_passes_errors_on() -> None:
     assert list(read_ahead(range(10), lambda i: i * i, 3)) == [i * i for i in range(10)]
 
@@ -192,3 +214,40 @@ def test_read_ahead_keeps_order_and_passes_errors_on() -> None:
     with pytest.raises(ValueError, match="frame 2"):
         next(stream)
     assert [len(b) for b in batches(range(7), 3)] == [3, 3, 1]
+
+
+def test_predict_command_resumes(tiny: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """rvos predict videolisa:PATH, interrupted in the second video, finishes with the masks of an unbroken run."""
+    from rvos.benchmarks.runs import Run
+    from rvos.datasets.reasonshapes.generate import generate
+    from rvos.datasets.reasonshapes.writers import write
+
+    from rvos.cli import main
+
+    tiny.save_pretrained(tmp_path / "model")
+    write("reasonvos", tmp_path / "data", generate("valid", 3, height=64, width=64))
+    whole = VideoLisaPredictor.segment
+    started: list[str] = []
+
+    def interrupted(self: Any, video: Video, expressions: Any) -> Any:
+        started.append(video.id)
+        if len(started) == 2:
+            raise KeyboardInterrupt
+        return whole(self, video, expressions)
+
+    def predict(out: str) -> Any:
+        with pytest.raises(SystemExit) as ended:
+            words = ["predict", f"videolisa:{tmp_path / 'model'}", "reasonvos", "--root", str(tmp_path / "data"), "-q"]
+            main([*words, "--out", str(tmp_path / out)])
+        return ended.value.code
+
+    assert predict("unbroken") in (0, None)
+    monkeypatch.setattr(VideoLisaPredictor, "segment", interrupted)
+    assert predict("run") == 130
+    assert predict("run") in (0, None)
+    assert len(started) == 2 + 2 and len(set(started)) == 3, "the finished video is not predicted again"
+    runs = [Run.open(tmp_path / name) for name in ("unbroken", "run")]
+    assert {line.status for run in runs for line in run.predictions()} == {"ok"}
+    files = [{f.name: f.read_bytes() for f in sorted(run.masks.iterdir())} for run in runs]
+    assert files[0] == files[1] and len(files[0]) == 3
+    assert runs[1].record.predictor.name == "videolisa"

@@ -5,16 +5,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
-
-torch = pytest.importorskip("torch")
-
-import torch.nn.functional as F  # noqa: E402
-from rvos.datasets.errors import PredictionInvalid, UsageError  # noqa: E402
-from rvos.datasets.frames import ArrayFrames  # noqa: E402
-from rvos.datasets.types import Expression, Video  # noqa: E402
-from rvos.videolisa.predictor import VideoLisaPredictor  # noqa: E402
-from rvos.videolisa.propagation import (  # noqa: E402
+from rvos.datasets.errors import PredictionInvalid, UsageError
+from rvos.datasets.frames import ArrayFrames
+from rvos.datasets.types import Expression, Video
+from rvos.videolisa.predictor import VideoLisaPredictor
+from rvos.videolisa.propagation import (
     FeaturePropagator,
     PostOptimised,
     Sam2Propagator,

@@ -10,14 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+import torch.nn.functional as F
 from PIL import Image
-
-torch = pytest.importorskip("torch")
-
-import torch.nn.functional as F  # noqa: E402
-from rvos.videolisa.sampling import FrameSample, sample_frames, sparse_frames  # noqa: E402
-from torch import nn  # noqa: E402
-from transformers.models.phi3 import modeling_phi3  # noqa: E402
+from rvos.videolisa.sampling import FrameSample, sample_frames, sparse_frames
+from torch import nn
+from transformers.models.phi3 import modeling_phi3
 
 PROMPT, LOGITS = 3e-5, 1e-4
 

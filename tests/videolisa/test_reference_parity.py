@@ -7,13 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from PIL import Image
-
-torch = pytest.importorskip("torch")
-
-from rvos.videolisa import prompts  # noqa: E402
-from rvos.videolisa.sampling import sample_frames  # noqa: E402
+from rvos.videolisa import prompts
+from rvos.videolisa.sampling import sample_frames
 
 FEATURES, HIDDEN, PROMPT, LOGITS = 3e-5, 1e-4, 3e-5, 1e-4
 

@@ -8,11 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-torch = pytest.importorskip("torch")
-
-from rvos.videolisa.checkpoints import our_name  # noqa: E402
-from rvos.videolisa.training import (  # noqa: E402
+import torch
+from rvos.videolisa.checkpoints import our_name
+from rvos.videolisa.training import (
     LORA_ALPHA,
     LORA_RANK,
     TrainingSample,

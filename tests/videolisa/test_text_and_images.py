@@ -5,16 +5,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
-
-torch = pytest.importorskip("torch")
-
-from rvos.datasets.errors import UnknownNameError, UsageError  # noqa: E402
-from rvos.datasets.types import Expression  # noqa: E402
-from rvos.videolisa import prompts  # noqa: E402
-from rvos.videolisa.modeling import IMAGE_TOKEN  # noqa: E402
-from rvos.videolisa.processor import Pixels, Processor  # noqa: E402
-from rvos.videolisa.tokenizer import Tokenizer  # noqa: E402
+from rvos.datasets.errors import UnknownNameError, UsageError
+from rvos.datasets.types import Expression
+from rvos.videolisa import prompts
+from rvos.videolisa.modeling import IMAGE_TOKEN
+from rvos.videolisa.processor import Pixels, Processor
+from rvos.videolisa.tokenizer import Tokenizer
 
 
 def test_pattern_of_a_conversation(tiny: Any) -> None:
