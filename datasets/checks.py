@@ -14,34 +14,11 @@ from typing import Any, Literal, Protocol, runtime_checkable
 from .cards import Card, load_card
 from .errors import RvosError, UnknownNameError
 from .masks import EmptyMasks, UnionMasks
+from .problems import SEVERITIES, Problem, Severity
 from .types import Masklet, MaskSource, RVOSDataset, Sample, Video
 
-#: ``error``: scores would be wrong or impossible. ``warning``: they may mislead. ``note``: worth knowing.
-Severity = Literal["error", "warning", "note"]
-SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 #: how far frames are looked at: every pixel, the headers, or not at all
 Frames = Literal["decode", "header", "skip"]
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One thing that is wrong.
-
-    Attributes:
-        code: its kind in a few words, e.g. ``missing-frame``; stable, for filtering.
-        place: the file, folder or sample concerned.
-        message: what was found and what was expected.
-        cure: the next step.
-    """
-
-    severity: Severity
-    code: str
-    place: str
-    message: str
-    cure: str
-
-    def __str__(self) -> str:
-        return f"{self.severity}: {self.place}: {self.message} {self.cure}".rstrip()
 
 
 @dataclass(frozen=True)
@@ -309,4 +286,6 @@ def _each_video(dataset: RVOSDataset, check: Any, workers: int, progress: bool) 
         yield from shown(map(check, dataset.videos))
         return
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        yield from shown(pool.map(check, dataset.videos))
+        # The dataset travels with every chunk, so there are few of them.
+        chunk = max(1, len(dataset.videos) // (8 * workers))
+        yield from shown(pool.map(check, dataset.videos, chunksize=chunk))

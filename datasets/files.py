@@ -7,7 +7,7 @@ import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from .errors import DatasetError
@@ -112,14 +112,17 @@ def _parse_expressions(
             complaints.append(f"{spot} has no text '{text_key}'.")
         elif missing := [name for name in required if name not in fields]:
             complaints.append(f"{spot} has no '{missing[0]}'.")
+        elif "obj_id" in required and not all(is_plain_path(i) and "/" not in i for i in id_list(fields["obj_id"])):
+            complaints.append(f"{spot}: 'obj_id' must be a plain number or name, it becomes part of a folder's name.")
         else:
             yield key, fields
 
 
 def is_plain_path(name: str) -> bool:
     """Whether ``name`` is a relative path that stays below its folder."""
-    parts = PurePosixPath(name).parts
-    return bool(parts) and "\\" not in name and "\0" not in name and not name.startswith("/") and ".." not in parts
+    if not name.strip("./") or name.startswith("/") or "\\" in name or "\0" in name:
+        return False
+    return ".." not in name or ".." not in name.split("/")
 
 
 def repeated_in(names: Iterable[str]) -> tuple[str, ...]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from .checks import Problem
 from .errors import DatasetError
 from .files import MetaVideo, id_list, read_meta, require_root
 from .frames import FrameFolder
 from .masks import EmptyMasks, UnionMasks
+from .problems import Problem
 from .rle_index import RleFile, open_rle_file
 from .types import Expression, Masklet, MaskSource, RVOSDataset, Sample, Video
 

@@ -6,14 +6,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
-from .checks import Problem
-from .files import MetaVideo, names_in, read_meta, require_root
+from .files import AnnotationErrors, MetaVideo, names_in, read_meta, require_root
 from .frames import FrameFolder, png_paths
 from .masks import GreyPngMasks
+from .problems import Problem
 from .types import Expression, Masklet, RVOSDataset, Sample, Video
-
-#: where the videos come from, as the paper writes it; files may write it in other letter case
-SOURCES = ("BURST", "VIPSeg", "MOSE", "MeViS")
 
 
 class ReasonVOS(RVOSDataset):
@@ -35,6 +32,9 @@ class ReasonVOS(RVOSDataset):
         self._folders = names_in(self.annotations)
         entries = read_meta(self.meta_file, text_key="exp_text", required=("obj_id", "exp_id"))
         self._sources = {entry.id: str(entry.fields.get("source", "")) for entry in entries}
+        odd = [f"video '{v}' has the source '{s[:40]}'." for v, s in self._sources.items() if "/" in s or "\0" in s]
+        if odd:
+            raise AnnotationErrors(self.meta_file, odd)
         super().__init__(root, split, "unstated", [sample for entry in entries for sample in self._samples(entry)])
 
     def ground_truth(self, sample: Sample) -> Masklet | None:
@@ -57,11 +57,6 @@ class ReasonVOS(RVOSDataset):
         return [self.meta_file, *masks]
 
     def own_checks(self) -> Iterator[Problem]:
-        known = {source.lower(): source for source in SOURCES}
-        for video_id, source in self._sources.items():
-            if source.lower() not in known:
-                found = f"its source is '{source}', expected one of {', '.join(SOURCES)}."
-                yield Problem("note", "unknown-source", f"video {video_id}", found, "")
         named = {self.prediction_path(sample).parts[0] for sample in self.samples}
         for folder in sorted(set(self._folders) - {f for video in self.videos for f in self._folders_of(video.id)}):
             twin = next((name for name in named if name.lower() == folder.lower()), None)

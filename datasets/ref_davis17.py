@@ -10,12 +10,12 @@ from typing import Literal
 
 import numpy as np
 
-from .checks import Problem, Severity
 from .errors import DatasetError, UsageError
 from .files import is_plain_path, names_in, read_meta, read_text, require_root
 from .frames import SUFFIXES, FrameFolder, png_paths
 from .images import png_labels
 from .masks import LabelMapMasks
+from .problems import Problem, Severity
 from .types import Expression, Masklet, RVOSDataset, Sample, Video
 
 Annotation = Literal["unsupervised", "semi-supervised"]

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from .checks import Problem
 from .errors import DatasetError
 from .files import MetaVideo, id_list, names_in, read_json, read_meta, require_root
 from .frames import FrameFolder, png_paths
 from .images import image_size, png_grey
 from .masks import LabelMapMasks
+from .problems import Problem
 from .types import BoolMask, Expression, Masklet, RVOSDataset, Sample, Video
 
 

@@ -53,7 +53,7 @@ DATASETS = {
         ("train", "valid"),
         ("refytvos", "ref-ytvos", "ref-yt-vos", "rytvos", "ref-youtube-vos-2021", "refyoutubevos", "ytvos"),
         {"val": "valid"},
-        ("ref_youtube_vos", "ref-ytvos", "refytvos", "rvos"),
+        ("ref_youtube_vos", "ref-ytvos", "refytvos"),
     ),
     "ref-davis17": Entry(
         ".ref_davis17:RefDAVIS17",

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from .config import cache_dir, replace_file
 from .errors import DatasetError
 from .files import repeated_in
-from .masks import decode_rle
+from .masks import MAX_PIXELS, decode_rle
 from .types import BoolMask
 
 _CHUNK = 4 << 20  # bytes held at once
@@ -244,12 +244,13 @@ class _IndexBuilder:
 
 
 def _stated_size(head: bytes) -> tuple[int, int]:
-    """(height, width) from the beginning of an RLE object, (-1, -1) where it does not state one there."""
+    """(height, width) from the beginning of an RLE object, (-1, -1) where it states none, or an impossible one."""
     _, found, rest = head.partition(b'"size"')
-    numbers = rest.partition(b"[")[2].partition(b"]")[0].split(b",") if found else []
-    if len(numbers) != 2 or not all(n.strip().isdigit() for n in numbers):
+    numbers = [n.strip() for n in rest.partition(b"[")[2].partition(b"]")[0].split(b",")] if found else []
+    if len(numbers) != 2 or not all(n.isdigit() and len(n) < 10 for n in numbers):
         return -1, -1
-    return int(numbers[0]), int(numbers[1])
+    height, width = int(numbers[0]), int(numbers[1])
+    return (height, width) if 0 < height * width <= MAX_PIXELS else (-1, -1)
 
 
 @lru_cache(maxsize=128)

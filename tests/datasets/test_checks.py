@@ -36,7 +36,7 @@ def test_good_data_have_no_errors(layouts: Path, name: str) -> None:
     report = rvos.load(name, layouts / name.partition("/")[0]).check()
     assert report.ok, str(report)
     assert {p.code for p in report.problems} <= {
-        "counts-differ", "unasked-object", "unknown-source", "never-seen", "late-object", "stray-folder",
+        "counts-differ", "unasked-object", "never-seen", "late-object", "stray-folder",
     }  # fmt: skip
 
 

@@ -343,7 +343,8 @@ def test_a_root_some_levels_off_is_named_right(layouts: Path, tmp_path: Path) ->
         rvos.load("reasonvos", tmp_path)
 
 
-ENTRY = {"frames": ["0"], "source": "MOSE", "expressions": [{"obj_id": 1, "exp_id": 0, "exp_text": "a"}]}
+WORDS = {"obj_id": 1, "exp_id": 0, "exp_text": "a"}
+ENTRY = {"frames": ["0"], "source": "MOSE", "expressions": [WORDS]}
 
 
 @pytest.mark.parametrize(
@@ -363,6 +364,10 @@ ENTRY = {"frames": ["0"], "source": "MOSE", "expressions": [{"obj_id": 1, "exp_i
         (json.dumps({"videos": {"a": {**ENTRY, "frames": ["/etc/passwd"]}}}), "'frames'"),
         (json.dumps({"videos": {"a": {**ENTRY, "expressions": "x"}}}), "no 'expressions'"),
         (json.dumps({"videos": {"a": {**ENTRY, "expressions": [7]}}}), "plain name"),
+        (json.dumps({"videos": {"a": {**ENTRY, "source": "../up"}}}), "source"),
+        (json.dumps({"videos": {".": ENTRY}}), "no folder name"),
+        (json.dumps({"videos": {"a": {**ENTRY, "expressions": [{**WORDS, "obj_id": "../1"}]}}}), "'obj_id'"),
+        (json.dumps({"videos": {"a": {**ENTRY, "expressions": [{**WORDS, "exp_id": "../1"}]}}}), "plain name"),
         (json.dumps({"videos": {"a": {**ENTRY, "expressions": [{"exp_id": 0, "obj_id": 1}]}}}), "'exp_text'"),
         (json.dumps({"videos": {"a": {**ENTRY, "expressions": [{"exp_id": 0, "exp_text": "x"}]}}}), "'obj_id'"),
     ],

@@ -183,4 +183,7 @@ def test_broken_entries_are_refused_when_read(tmp_path: Path) -> None:
         opened.source("1").mask(0)
     assert opened.source("1", size=(2, 3)).mask(1).shape == (2, 3)
     assert opened.repeated_ids == ("1",)
+    path.write_text('{"0": [{"size": [99999999999999999999, 1]}], "1": [{"size": [999999, 999999]}, null]}')
+    huge = open_rle_file(path)
+    assert huge.size("0") is None and huge.size("1") is None
     assert opened.n_frames("1") == 2
