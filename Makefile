@@ -31,7 +31,7 @@ test: $(VENV)/.dev  ## the test suite without the minutes-long tests
 test-all: $(VENV)/.dev test-oldest  ## everything: kill, scale and long tests, and the oldest supported environment
 	$(BIN)/python -m pytest -n $(JOBS)
 
-OLDEST ?= python3.10
+OLDEST ?= $(firstword $(wildcard $(HOME)/.pyenv/versions/3.10*/bin/python) python3.10)
 test-oldest:  ## the core's tests on Python 3.10 with numpy 1.26 and without torch
 	test -x $(VENV)-oldest/bin/python || $(OLDEST) -m venv $(VENV)-oldest
 	$(VENV)-oldest/bin/pip --disable-pip-version-check install --quiet -c constraints-py310.txt . pytest pytest-xdist hypothesis psutil
