@@ -37,6 +37,9 @@ def test_demo_prints_tables_and_writes_runs_pictures_and_a_report(
     assert scores["best-object"] >= scores["one-mask-for-all"]
     assert all(Run.open(out / "runs" / name).record.status == "finished" for name in PREDICTORS)
 
+    svg = (out / "table.svg").read_text(encoding="utf-8")
+    assert "one-mask-for-all" in svg and "font-face" not in svg
+
     report = (out / "report.md").read_text(encoding="utf-8")
     pictures = sorted((out / "pictures").iterdir())
     assert pictures and all(f"pictures/{p.name}" in report for p in pictures)
