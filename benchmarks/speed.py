@@ -28,6 +28,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -374,7 +375,7 @@ def mean_of(values: Sequence[tuple[float, float]]) -> Means:
     return statistics.fmean(j for j, _ in values), statistics.fmean(f for _, f in values)
 
 
-def quietly(function: Callable[..., object], *args: object) -> object:
+def quietly(function: Callable[..., Any], *args: object) -> Any:
     """Call a function without what it prints."""
     with contextlib.redirect_stdout(io.StringIO()):
         return function(*args)
