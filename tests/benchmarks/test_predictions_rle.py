@@ -97,7 +97,11 @@ def test_every_video_id_is_one_file_in_the_folder(tmp_path: Path, video_id: str)
     assert RunMasks(tmp_path).mask(Sample(video, Expression("e", "t")), "0", "strict").all()
 
 
-@pytest.mark.parametrize("content", [b"", b"no gzip", gzip.compress(b'{"schema_version": 2}'), gzip.compress(b"[1")])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"no gzip", gzip.compress(b'{"schema_version": 2}'), gzip.compress(b"[1")],
+    ids=["no bytes", "no gzip", "newer schema", "cut json"],
+)
 def test_damaged_mask_files_are_invalid(tmp_path: Path, content: bytes) -> None:
     path = write_video_masks(tmp_path, SAMPLE.video, {"0": rles(SAMPLE)})
     path.write_bytes(content)
