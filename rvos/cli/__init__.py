@@ -16,6 +16,7 @@ COMMANDS = {
     "datasets": ("datasets", "app"),
     "predict": ("predict", "predict"),
     "evaluate": ("evaluate", "evaluate"),
+    "diagnose": ("diagnose", "diagnose"),
     "protocols": ("protocols", "protocols"),
     "runs": ("runs", "app"),
     "chat": ("chat", "chat"),
