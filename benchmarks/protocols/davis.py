@@ -68,13 +68,15 @@ class Table:
     def add(self, t: int, label_map: NDArray[np.uint8], truths: Sequence[Truth], all_pairs: bool) -> None:
         """Score the labels of one frame against all objects, or each against the object of its own number."""
         void = truths[0].void
-        for label in _labels_in(label_map):
+        for label in range(1, int(label_map.max()) + 1):
+            mask = label_map == label
             wanted = range(self.n_objects) if all_pairs else range(label - 1, min(label, self.n_objects))
-            prepared = prepare(label_map == label, void) if len(wanted) else None
+            if not wanted or not mask.any():
+                continue
+            prepared = prepare(mask, void)
+            pair = self.pairs.setdefault(label, np.full(self.empty.shape, np.nan))
             for g in wanted:
-                assert prepared is not None
-                row = self.pairs.setdefault(label, np.full(self.empty.shape, np.nan))
-                row[:, g, t] = truths[g].score(prepared)
+                pair[:, g, t] = truths[g].score(prepared)
 
     def fail(self, t: int, error: PredictionError) -> None:
         """A frame without a usable label map."""
@@ -100,11 +102,6 @@ class Table:
         if label not in self.pairs:
             return ~self.unusable
         return np.isnan(self.pairs[label][0]).all(axis=0) & ~self.unusable
-
-
-def _labels_in(label_map: NDArray[np.uint8]) -> list[int]:
-    counts = np.bincount(label_map.reshape(-1), minlength=256)
-    return [int(label) for label in np.flatnonzero(counts) if label]
 
 
 # Merged protocols -------------------------------------------------------------------------------------------------

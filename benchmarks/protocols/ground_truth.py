@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ...datasets.images import png_labels
 from ...datasets.masks import LabelMapMasks, select_labels
 from ...datasets.types import BoolMask, MaskSource
-from ..metrics import PreparedMask, prepare, score
+from ..metrics import BitMask, PreparedMask, prepare, score
 
 
 @dataclass(frozen=True)
@@ -21,15 +21,15 @@ class Truth:
 
     Attributes:
         prepared: the mask with the void pixels taken out, as the metrics want it.
-        void: bool (H, W) of the pixels that do not count, or None.
+        void: the pixels that do not count, or None.
     """
 
     prepared: PreparedMask
-    void: BoolMask | None
+    void: BitMask | None
 
     @classmethod
-    def of(cls, mask: BoolMask, void: BoolMask | None = None) -> Truth:
-        """From dense masks, bool (H, W)."""
+    def of(cls, mask: BoolMask, void: BitMask | None = None) -> Truth:
+        """From a dense mask, bool (H, W)."""
         return cls(prepare(mask, void), void)
 
     @property
@@ -61,28 +61,40 @@ class TruthReader:
         Raises:
             ImageError, DatasetError: where the ground truth cannot be read.
         """
-        label_maps: dict[Path, NDArray[np.uint8]] = {}
-        truths = [_read(source, index, label_maps) for source in self.distinct]
+        files = _LabelMaps()
+        truths = [_read(source, index, files) for source in self.distinct]
         return [truths[number] for number in self.order]
 
 
-def _read(source: MaskSource, index: int, label_maps: dict[Path, NDArray[np.uint8]]) -> Truth | None:
+def _read(source: MaskSource, index: int, files: _LabelMaps) -> Truth | None:
     if isinstance(source, LabelMapMasks):
-        mask, void = _read_labels(source, index, label_maps)
-    else:
-        mask = source.mask(index)
-        void = None if mask is None else source.void(index)
-    return None if mask is None else Truth.of(mask, void)
+        path = source.paths[index]
+        if path is None:
+            return None
+        return Truth.of(select_labels(files.labels(path), source.labels), files.void(path, source.void_label))
+    mask = source.mask(index)
+    return None if mask is None else Truth.of(mask, _packed(source.void(index)))
 
 
-def _read_labels(
-    source: LabelMapMasks, index: int, label_maps: dict[Path, NDArray[np.uint8]]
-) -> tuple[BoolMask | None, BoolMask | None]:
-    path = source.paths[index]
-    if path is None:
-        return None, None
-    if path not in label_maps:
-        label_maps[path] = png_labels(path)
-    labels = label_maps[path]
-    void = None if source.void_label is None else labels == source.void_label
-    return select_labels(labels, source.labels), void if void is not None and void.any() else None
+class _LabelMaps:
+    """The label maps of one frame, each decoded once."""
+
+    def __init__(self) -> None:
+        self._labels: dict[Path, NDArray[np.uint8]] = {}
+        self._voids: dict[tuple[Path, int], BitMask | None] = {}
+
+    def labels(self, path: Path) -> NDArray[np.uint8]:
+        if path not in self._labels:
+            self._labels[path] = png_labels(path)
+        return self._labels[path]
+
+    def void(self, path: Path, label: int | None) -> BitMask | None:
+        if label is None:
+            return None
+        if (path, label) not in self._voids:
+            self._voids[path, label] = _packed(self.labels(path) == label)
+        return self._voids[path, label]
+
+
+def _packed(void: BoolMask | None) -> BitMask | None:
+    return BitMask.from_array(void) if void is not None and void.any() else None

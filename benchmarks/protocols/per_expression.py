@@ -140,7 +140,8 @@ class PerExpressionProtocol(Protocol):
         try:
             mask = predictions.mask(entry.sample, name, self.foreground)
             if mask.shape != truth.shape:
-                raise PredictionInvalid(_wrong_size(dataset, entry.sample, name, mask, truth))
+                place = f"{predictions.path}: {dataset.prediction_path(entry.sample)}/{name}"
+                raise PredictionInvalid(_wrong_size(place, mask, truth))
         except (PredictionMissing, PredictionInvalid) as error:
             entry.add_zero(name, error)
         else:
@@ -196,10 +197,10 @@ def describe_frames(n_missing: int, n_invalid: int, n: int, first: str) -> str:
     return f"{' and '.join(parts)} of {n} frames; first: {first}" if parts else ""
 
 
-def _wrong_size(dataset: RVOSDataset, sample: Sample, name: str, mask: BoolMask, truth: Truth) -> str:
+def _wrong_size(place: str, mask: BoolMask, truth: Truth) -> str:
     return (
-        f"{dataset.prediction_path(sample)}/{name}: {mask.shape[1]}x{mask.shape[0]} pixels, the ground truth has "
-        f"{truth.shape[1]}x{truth.shape[0]}; write masks at the video's own size."
+        f"{place}: {mask.shape[1]}x{mask.shape[0]} pixels, the ground truth has {truth.shape[1]}x{truth.shape[0]}; "
+        "write masks at the video's own size."
     )
 
 
