@@ -25,7 +25,7 @@ from ..datasets.types import Expression, RVOSDataset, Sample, Video
 from .predictions.run_masks import video_masks_path, write_video_masks
 from .predictor import Predictor, as_predictor, to_mask
 from .progress import SegmentProgress
-from .runs import PredictionLine, PredictionStatus, PredictorRecord, Run, RunStatus
+from .runs import PredictionLine, PredictionStatus, PredictorRecord, Run, RunStatus, is_run
 
 #: What to do with a run that is already in the folder.
 #:  ``only-missing``  predict the videos that are not finished, and those where the model raised; keep the others
@@ -73,6 +73,7 @@ def predict(
     answering = as_predictor(model)
     data = _loaded(dataset, root)
     asked = data.videos[:limit]
+    before = Run.open(out).record if is_run(out) else None
     run = Run.create(
         out,
         data,
@@ -81,6 +82,8 @@ def predict(
         resume=resume != "never",
     )
     todo = _start(run, data, asked, resume)
+    if not todo and before is not None:
+        run.record = before  # with the scores that it may hold
     with _status_kept(run), SegmentProgress(_sentences(data, asked), _sentences(data, todo), shown=progress) as bar:
         for video in todo:
             bar.advance(_predict_video(answering, run, data, video))

@@ -16,10 +16,12 @@ import numpy as np
 import pytest
 from rvos.baselines.oracles import Perfect
 from rvos.benchmarks.engine import predict
+from rvos.benchmarks.evaluator import evaluate
 from rvos.benchmarks.predictions import run_masks
 from rvos.benchmarks.predictions.run_masks import RunMasks
 from rvos.benchmarks.runs import PredictorRecord, Run
 from rvos.datasets.errors import RunError, UsageError
+from rvos.datasets.registry import load
 from rvos.datasets.types import Expression, RVOSDataset, Video
 from toyset import HEIGHT, WIDTH, ToyDataset
 
@@ -244,6 +246,15 @@ def test_resume_always_and_never(data: ToyDataset, reference: dict[str, bytes], 
     assert mask_files(run) == reference and len(run.predictions()) == len(data)
     with pytest.raises(RunError, match="already holds this run"):
         predict(Model(data), data, out=out, resume="never", progress=False)
+
+
+def test_nothing_left_to_do_keeps_the_scores_of_the_run(tmp_path: Path) -> None:
+    data = load("reasonshapes/test", n_videos=1, height=32, width=48, n_frames=8)
+    run = predict(Perfect(data), data, out=tmp_path / "run", progress=False)
+    evaluate(run, data, workers=1)
+    predict(Perfect(data), data, out=tmp_path / "run", progress=False)
+    again = Run.open(tmp_path / "run").record
+    assert again.status == "finished" and again.summary is not None and again.summary.J.value == 1
 
 
 def test_another_model_or_another_extent_does_not_continue_a_run(data: ToyDataset, tmp_path: Path) -> None:
