@@ -144,9 +144,10 @@ class VideoLisa:
                 f"{folder} is not in our format: its config.json has no model_type '{VideoLisaConfig.model_type}'. "
                 "VideoLisa.from_reference reads the released layout."
             )
-        model, report = VideoLisaModel.from_pretrained(
+        loaded: Any = VideoLisaModel.from_pretrained(
             folder, dtype=dtype or "auto", output_loading_info=True, use_safetensors=True, **kwargs
         )
+        model, report = loaded
         problems = {k: sorted(map(str, report[k])) for k in ("missing_keys", "unexpected_keys", "mismatched_keys")}
         _refuse(str(path), problems["missing_keys"], problems["unexpected_keys"], problems["mismatched_keys"])
         return cls(model.to(device).eval(), Processor.load(folder), str(path))
@@ -187,7 +188,7 @@ class VideoLisa:
         tensors = _released_tensors(folder, clip_folder, None if sam is None else Path(sam))
         tokenizer = Tokenizer(folder / "tokenizer" if (folder / "tokenizer").is_dir() else folder)
         config = released_config(folder, clip_folder, tensors.shapes, tokenizer.seg_id)
-        model = empty_model(config, attn_implementation)
+        model: Any = empty_model(config, attn_implementation)
         fill(model, tensors, str(folder), dtype)
         pixels = _clip_pixels(clip_folder)
         return cls(model.to(device).eval(), Processor.for_config(tokenizer, config, **pixels), str(folder))

@@ -306,7 +306,8 @@ class VideoLisaModel(PreTrainedModel):
                 continue
             low = self.decode_masks(self.sam_features(pixels), mine).transpose(0, 1)
             low_res.append(low.flatten(0, 1))
-            logits.append(self.upsample_masks(low, padded_from, tuple(target.shape[-2:])).flatten(0, 1))
+            height, width = target.shape[-2:]
+            logits.append(self.upsample_masks(low, padded_from, (height, width)).flatten(0, 1))
         return low_res, logits
 
     # Precision ----------------------------------------------------------------------------------------------------
@@ -325,11 +326,13 @@ class VideoLisaModel(PreTrainedModel):
         CLIP's position ids. Needed after the model was built on the meta device."""
         embeddings = self.vision_tower.embeddings
         device = embeddings.class_embedding.device
-        embeddings.position_ids = torch.arange(embeddings.num_positions, device=device)[None]
+        embeddings.register_buffer(
+            "position_ids", torch.arange(embeddings.num_positions, device=device)[None], persistent=False
+        )
         rotary = self.language_model.model.rotary_emb
         inv_freq, rotary.attention_scaling = rotary.compute_default_rope_parameters(rotary.config, device=device)
-        rotary.inv_freq = inv_freq
-        rotary.original_inv_freq = inv_freq.clone()
+        rotary.register_buffer("inv_freq", inv_freq, persistent=False)
+        rotary.register_buffer("original_inv_freq", inv_freq.clone(), persistent=False)
 
 
 def _placeholder(input_ids: torch.Tensor) -> int:

@@ -94,7 +94,7 @@ class Processor:
     def clip_pixels(self, frame: NDArray[np.uint8]) -> torch.Tensor:
         """A frame uint8 (H, W, 3) RGB for CLIP: float32 (3, size, size), rescaled to 0-1 and normalised."""
         scaled = (self.clip_image(frame) * (1 / 255)).astype(np.float32)
-        mean, std = np.float32(self.pixels.clip_mean), np.float32(self.pixels.clip_std)
+        mean, std = (np.array(values, np.float32) for values in (self.pixels.clip_mean, self.pixels.clip_std))
         return torch.from_numpy(np.ascontiguousarray(((scaled - mean) / std).transpose(2, 0, 1)))
 
     # SAM branch ---------------------------------------------------------------------------------------------------
@@ -141,5 +141,6 @@ class Processor:
         path = Path(folder) / CONFIG_FILE
         if not path.is_file():
             raise UsageError(f"No {CONFIG_FILE} in {folder}: expected a checkpoint written by save_pretrained.")
-        values = json.loads(path.read_text(encoding="utf-8"))
-        return cls(Tokenizer(folder), Pixels(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}))
+        stored: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()}
+        return cls(Tokenizer(folder), Pixels(**values))

@@ -265,7 +265,8 @@ class Sam2Propagator:
         """Load e.g. ``facebook/sam2.1-hiera-large`` or a local folder."""
         from transformers import Sam2VideoModel
 
-        return cls(Sam2VideoModel.from_pretrained(path, dtype=dtype, use_safetensors=True).to(device))
+        model: Any = Sam2VideoModel.from_pretrained(path, dtype=dtype, use_safetensors=True)
+        return cls(model.to(device))
 
     def propagate(self, video: Video, references: References) -> Iterator[FrameMask]:
         """See ``Propagator.propagate``."""
@@ -318,7 +319,7 @@ class Sam2Propagator:
         """A frame stretched to the model's square input and normalised: float32 (3, side, side)."""
         side = self.model.config.image_size
         image = np.asarray(Image.fromarray(frame).resize((side, side), Image.Resampling.BILINEAR), np.float32) / 255
-        normalised = (image - np.float32(SAM2_MEAN)) / np.float32(SAM2_STD)
+        normalised = (image - np.array(SAM2_MEAN, np.float32)) / np.array(SAM2_STD, np.float32)
         return torch.from_numpy(normalised.transpose(2, 0, 1).copy()).to(self.model.device)
 
     def _forget(self, session: Any, index: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import CLIPVisionConfig, Phi3Config
@@ -92,7 +93,8 @@ def random_videolisa(
 
     Weights are scaled by their fan-in, norms are near one, so that every part's input shows in its output.
     """
-    model = empty_model(config).to(dtype).to_empty(device=device)
+    model: Any = empty_model(config)
+    model = model.to(dtype).to_empty(device=device)
     generator = torch.Generator(device=device).manual_seed(seed)
     with torch.no_grad():
         for name, parameter in model.named_parameters():

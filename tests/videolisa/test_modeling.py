@@ -191,6 +191,7 @@ def test_lora_merges_into_its_weights(tiny: Any) -> None:
     assert model.state_dict().keys() == tiny.model.state_dict().keys()
 
 
+@pytest.mark.filterwarnings("ignore:.*gradient_checkpointing_enable:FutureWarning")
 def test_gradient_checkpointing_changes_nothing(tiny: Any) -> None:
     batch = collate([sample(conversation("Where?"), 2, (30, 40), 0)], tiny.processor)
     plain, saving = copy.deepcopy(tiny.model).train(), copy.deepcopy(tiny.model).train()
