@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+
 from rvos.datasets.errors import DatasetError, ImageError, UsageError
 from rvos.videolisa.chat import chat, paint
 from rvos.videolisa.predictor import VideoLisaPredictor

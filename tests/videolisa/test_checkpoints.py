@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
+
 from rvos.videolisa.checkpoints import (
     CLIP_PREFIX,
     SAM_ALIAS,
@@ -20,7 +22,6 @@ from rvos.videolisa.checkpoints import (
     sam_name,
 )
 from rvos.videolisa.configuration import VideoLisaConfig
-from safetensors.torch import save_file
 
 LAYOUT = json.loads((Path(__file__).parent / "data" / "released_layout.json").read_text())
 

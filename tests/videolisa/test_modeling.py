@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+
 from rvos.datasets.errors import UnknownNameError, UsageError
 from rvos.videolisa.configuration import VideoLisaConfig
 from rvos.videolisa.losses import mask_losses, text_loss

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+
 from rvos.benchmarks.runs import PredictorRecord
 from rvos.datasets.errors import UsageError
 from rvos.datasets.frames import ArrayFrames
@@ -219,10 +220,9 @@ def test_read_ahead_keeps_order_and_passes_errors_on() -> None:
 def test_predict_command_resumes(tiny: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """rvos predict videolisa:PATH, interrupted in the second video, finishes with the masks of an unbroken run."""
     from rvos.benchmarks.runs import Run
+    from rvos.cli import main
     from rvos.datasets.reasonshapes.generate import generate
     from rvos.datasets.reasonshapes.writers import write
-
-    from rvos.cli import main
 
     tiny.save_pretrained(tmp_path / "model")
     write("reasonvos", tmp_path / "data", generate("valid", 3, height=64, width=64))

@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+
 from rvos.datasets.errors import PredictionInvalid, UsageError
 from rvos.datasets.frames import ArrayFrames
 from rvos.datasets.types import Expression, Video

@@ -13,9 +13,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from rvos.videolisa.sampling import FrameSample, sample_frames, sparse_frames
 from torch import nn
 from transformers.models.phi3 import modeling_phi3
+
+from rvos.videolisa.sampling import FrameSample, sample_frames, sparse_frames
 
 PROMPT, LOGITS = 3e-5, 1e-4
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+
 from rvos.videolisa import prompts
 from rvos.videolisa.sampling import sample_frames
 

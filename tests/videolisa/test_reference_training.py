@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+
 from rvos.videolisa.checkpoints import our_name
 from rvos.videolisa.training import (
     LORA_ALPHA,

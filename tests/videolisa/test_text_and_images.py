@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+
 from rvos.datasets.errors import UnknownNameError, UsageError
 from rvos.datasets.types import Expression
 from rvos.videolisa import prompts
