@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -176,14 +176,11 @@ class Plan:
             for u in self.units[video_id]
         ]
 
-    def kept(self, scores: Sequence[UnitScore]) -> list[UnitScore]:
-        """The scores of videos that need no second look: all units are there and none failed while being scored."""
-        found = {s.unit.key: s for s in scores}
-        done = [
-            [found[u.key] for u in units]
-            for units in self.units.values()
-            if all(u.key in found and found[u.key].status != "failed" for u in units)
-        ]
+    def kept(self, scores: Sequence[UnitScore], per_frame: bool = False) -> list[UnitScore]:
+        """The scores of videos that need no second look: all units are there, with their frames where these are asked
+        for, and none failed while being scored."""
+        found = {s.unit.key: s for s in scores if s.status != "failed" and (s.frame_J or s.J is None or not per_frame)}
+        done = [[found[u.key] for u in units] for units in self.units.values() if all(u.key in found for u in units)]
         return [score for video in done for score in video]
 
     def in_order(self, scores: Sequence[UnitScore]) -> list[UnitScore]:
@@ -223,36 +220,43 @@ def _evaluate_one(
         scores = [s for video in _scored(job, plan, plan.videos, options) for s in video]
         return _result(job, plan.in_order(scores), record, options)
     run = _run(job, source, folder, record, options)
-    kept = plan.kept(run.scores()) if options.resume else []
+    kept = plan.kept(run.scores(), job.per_frame) if options.resume else []
     run.replace_scores(kept)
-    scores = kept + _scored_into(run, job, plan, kept, options)
-    ordered = plan.in_order(scores)
+    with _ending_noted(run):
+        ordered = plan.in_order(kept + _scored_into(run, job, plan, kept, options))
+        summary = _summary(job, ordered, options)
     run.replace_scores(ordered)
-    run.finish(_summary(job, ordered, options))
+    run.finish(summary)
     return Result(run.record, tuple(ordered), run.path)
 
 
 def _scored_into(
     run: Run, job: ScoringJob, plan: Plan, kept: Sequence[UnitScore], options: _Options
 ) -> list[UnitScore]:
-    """Score what is left and write each video's lines as they come; the run's status says how it ended."""
+    """Score what is left and write each video's lines as they come."""
     finished = {s.unit.video_id for s in kept}
     todo = [v for v in plan.videos if v not in finished]
     scores: list[UnitScore] = []
+    with closing(_scored(job, plan, todo, options, kept)) as videos:
+        for video in videos:
+            run.append(video)
+            scores += video
+    return scores
+
+
+@contextmanager
+def _ending_noted(run: Run) -> Iterator[None]:
+    """Write into the run how its scoring ended where that is not well; a folder that cannot be written stays."""
     try:
-        with closing(_scored(job, plan, todo, options, kept)) as videos:
-            for video in videos:
-                run.append(video)
-                scores += video
+        yield
     except KeyboardInterrupt:
         run.save(status="interrupted", reason="stopped by Ctrl-C")
         raise
     except RunError:
-        raise  # the folder cannot be written to: its last state stays
+        raise
     except Exception as error:
         run.save(status="failed", reason=str(error))
         raise
-    return scores
 
 
 def _scored(
@@ -262,7 +266,7 @@ def _scored(
     options: _Options,
     kept: Sequence[UnitScore] = (),
     task: str = "",
-) -> Iterator[list[UnitScore]]:
+) -> Generator[list[UnitScore], None, None]:
     """The scores of each video as it is ready, in any order."""
     meter = _Meter(task or job.protocol.id, len(plan.units), options.progress)
     meter.add(len(plan.units) - len(videos), kept)

@@ -14,7 +14,7 @@ import sys
 import threading
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import BaseContext
@@ -47,7 +47,7 @@ def run_tasks(
     tasks: Sequence[Task],
     workers: int = 1,
     start_method: str | None = None,
-) -> Iterator[Outcome[Value]]:
+) -> Generator[Outcome[Value], None, None]:
     """Call ``function(job, task)`` for every task and yield the outcomes as they come.
 
     Args:
@@ -107,6 +107,7 @@ class _Crew(Generic[Task, Value]):
             self._fill_up()
             for worker in self._reporting():
                 outcome = self._hear(worker)
+                self._hand_out()  # before the caller takes its time
                 if outcome is not None:
                     left -= 1
                     yield outcome
@@ -151,13 +152,15 @@ class _Crew(Generic[Task, Value]):
         except (EOFError, OSError, pickle.UnpicklingError):
             return self._bury(worker)
         worker.ready, worker.task = True, None
-        self._hand_out(worker)
         return message
 
-    def _hand_out(self, worker: _Worker) -> None:
-        if not self.waiting:
-            return
-        index = self.waiting.popleft()
+    def _hand_out(self) -> None:
+        """A task for every worker that has none, among them those that were idle when another one died."""
+        for worker in self.workers:
+            if worker.ready and worker.task is None and self.waiting:
+                self._send(worker, self.waiting.popleft())
+
+    def _send(self, worker: _Worker, index: int) -> None:
         self.attempts[index] += 1
         worker.task = index
         try:

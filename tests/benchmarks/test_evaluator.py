@@ -9,6 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from toyprotocol import OtherToyProtocol, ToyProtocol
+from toyset import ToyDataset
+
 from rvos.benchmarks import evaluator as evaluator_module
 from rvos.benchmarks.evaluator import Evaluator, Progress, ScoringJob, evaluate
 from rvos.benchmarks.predictions import MemoryPredictions, write_video_masks
@@ -17,8 +20,6 @@ from rvos.benchmarks.results import Result
 from rvos.benchmarks.runs import PredictionLine, Run
 from rvos.datasets.errors import DatasetError, ProtocolError, RunError, UsageError
 from rvos.datasets.types import RVOSDataset, Sample
-from toyprotocol import OtherToyProtocol, ToyProtocol
-from toyset import ToyDataset
 
 
 def predicted(sample: Sample, index: int, dataset: RVOSDataset) -> np.ndarray:
@@ -158,7 +159,7 @@ def test_a_resumed_run_equals_one_that_was_never_stopped(tmp_path: Path) -> None
 
     whole = one(masks, data, out=tmp_path / "whole", per_frame=True)
     with pytest.raises(KeyboardInterrupt):
-        one(masks, data, out=tmp_path / "run", per_frame=True, progress=stop_after_two)
+        one(masks, data, out=tmp_path / "run", per_frame=True, workers=1, progress=stop_after_two)
     stopped = Run.open(tmp_path / "run")
     assert stopped.record.status == "interrupted" and stopped.record.summary is None
     assert {s.unit.video_id for s in stopped.scores()} == {"video0", "video1"}

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from rvos.benchmarks.intervals import clustered_interval
 from scipy import stats
+
+from rvos.benchmarks.intervals import clustered_interval
 
 
 def test_clusters_of_one_size_give_the_t_interval_over_cluster_means() -> None:

@@ -7,6 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from toyprotocol import OtherToyProtocol, ToyProtocol
+from toyset import ToyDataset
+
 from rvos.benchmarks.protocols.base import Unit, UnitScore
 from rvos.benchmarks.runs import (
     PredictionLine,
@@ -18,8 +21,6 @@ from rvos.benchmarks.runs import (
     replace_file,
 )
 from rvos.datasets.errors import RunError
-from toyprotocol import OtherToyProtocol, ToyProtocol
-from toyset import ToyDataset
 
 
 def scores(n: int) -> list[UnitScore]:

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from rvos.benchmarks.machine import cgroup_cores, cgroup_memory_left, usable_cores, worker_count
 from rvos.benchmarks.scheduler import Outcome, run_tasks
 from rvos.datasets.errors import DatasetError
@@ -35,6 +36,12 @@ def die_once(job: str, task: int) -> int:
         marker.touch()
         os.kill(os.getpid(), signal.SIGKILL)
     return task
+
+
+def die_late_once(job: str, task: int) -> int:
+    if task == 2:
+        time.sleep(0.5)  # by then the other worker has nothing left to do
+    return die_once(job, task)
 
 
 def die_always(job: None, task: int) -> int:
@@ -96,6 +103,13 @@ def test_a_task_that_kills_its_worker_last_is_reported_too() -> None:
     found = list(run_tasks(die_always, None, [2], workers=2))
     assert by_index(found)[0][0] is None
     assert len(found) == 1
+
+
+def test_an_idle_worker_takes_over_from_one_that_dies_late(tmp_path: Path) -> None:
+    begin = time.monotonic()
+    found = by_index(list(run_tasks(die_late_once, str(tmp_path), [0, 1, 2], workers=2)))
+    assert found == [(0, ""), (1, ""), (2, "")]
+    assert time.monotonic() - begin < 20
 
 
 def test_workers_are_ended_when_the_caller_stops_listening(tmp_path: Path) -> None:

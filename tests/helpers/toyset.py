@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
 from rvos.datasets.masks import EmptyMasks, RleMasks, UnionMasks, encode_rle
 from rvos.datasets.types import Expression, Masklet, RVOSDataset, Sample, Video
 

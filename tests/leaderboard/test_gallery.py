@@ -5,13 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from toyprotocol import ToyProtocol
+from toyset import ToyDataset
+
 from rvos.benchmarks.evaluator import Evaluator
 from rvos.benchmarks.results import Result, Table
 from rvos.datasets.errors import RunError
 from rvos.leaderboard.gallery import GROUND_TRUTH, PREDICTION, worst_pictures, write_report
 from rvos.leaderboard.tables import print_results, worst_table
-from toyprotocol import ToyProtocol
-from toyset import ToyDataset
 
 
 @pytest.fixture(scope="module")
