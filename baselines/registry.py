@@ -7,6 +7,7 @@ A name is a line of the manifest, an entry point of group ``rvos.predictors`` of
 from __future__ import annotations
 
 import inspect
+import traceback
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any
@@ -55,7 +56,10 @@ def make_predictor(spec: str, dataset: RVOSDataset | None = None) -> Predictor:
         return _registered(name, known[name], argument if colon else None, dataset)
     if not colon:
         raise UnknownNameError("predictor", spec, known)
-    return _as_predictor(spec, _made(spec, load_attribute(spec)))
+    try:
+        return _as_predictor(spec, _made(spec, load_attribute(spec)))
+    except ModuleNotFoundError as error:
+        raise UsageError(f"Predictor '{spec}' needs the module '{error.name}', which is not installed.") from error
 
 
 def predictor_names() -> dict[str, str]:
@@ -65,7 +69,12 @@ def predictor_names() -> dict[str, str]:
 
 
 def load_attribute(spec: str) -> Any:
-    """The attribute that "package.module:attribute" names. Raises UsageError."""
+    """The attribute that "package.module:attribute" names.
+
+    Raises:
+        UsageError: no such module or attribute, or the module raises while it is imported.
+        ModuleNotFoundError: the module needs another one that is not installed.
+    """
     module_name, _, attribute = spec.partition(":")
     try:
         module = import_module(module_name)
@@ -77,6 +86,8 @@ def load_attribute(spec: str) -> Any:
             f"No module '{module_name}' for predictor '{spec}'. Expected package.module:Class, importable from here, "
             f"or one of: {names}."
         ) from error
+    except Exception as error:  # whatever a module does when it is imported
+        raise UsageError(f"Predictor '{spec}' cannot be imported: {_in_one_line(error)}.") from error
     found: Any = module
     for part in attribute.split("."):
         if not part or not hasattr(found, part):
@@ -120,7 +131,21 @@ def _made(spec: str, found: Any) -> Any:
             f"Predictor '{spec}' cannot be made without arguments ({', '.join(required)}); name an object that is "
             "already made, or a class whose constructor needs none."
         )
-    return found()
+    try:
+        return found()
+    except ModuleNotFoundError:
+        raise
+    except Exception as error:  # whatever a constructor does
+        raise UsageError(f"Predictor '{spec}' cannot be made: {_in_one_line(error)}.") from error
+
+
+def _in_one_line(error: Exception) -> str:
+    """Type, message and the place where it was raised."""
+    words = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    if isinstance(error, SyntaxError):
+        return words  # its message names the file that holds the mistake
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{words} ({place.filename}, line {place.lineno})"
 
 
 def _required(made: type) -> list[str]:

@@ -114,7 +114,7 @@ def test_unknown_names_list_all(plugin: None) -> None:
 
 
 def test_an_error_inside_the_module_is_not_mistaken_for_a_missing_module(plugin: None) -> None:
-    with pytest.raises(ModuleNotFoundError, match="a_package_that_is_not_there"):
+    with pytest.raises(UsageError, match="'a_package_that_is_not_there', which is not installed"):
         make_predictor("broken_model:Model")
 
 
