@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from .errors import DatasetError
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+#: JSON can hold one half of a surrogate pair, which no file can
+_HALF_CHARACTER = re.compile(r"[\ud800-\udfff]")
 
 
 class AnnotationErrors(DatasetError):
@@ -64,13 +69,16 @@ def read_meta(path: Path, text_key: str = "exp", required: Sequence[str] = ()) -
     parsed = [_parse_video(name, entry, text_key, required, complaints) for name, entry in videos.items()]
     if complaints:
         raise AnnotationErrors(path, complaints)
-    return [video for video in parsed if video is not None]
+    read = [video for video in parsed if video is not None]
+    if not any(video.expressions for video in read):
+        raise DatasetError(f"{path}: lists no expressions; download the file again.")
+    return read
 
 
 def _parse_video(
     name: str, entry: Any, text_key: str, required: Sequence[str], complaints: list[str]
 ) -> MetaVideo | None:
-    where = f"video '{name[:80]}'"
+    where = f"video '{shown(name)}'"
     if not is_plain_path(name):
         complaints.append(f"{where} is no folder name; expected letters, digits, '-', '_' and '/' inside the root.")
         return None
@@ -103,7 +111,7 @@ def _parse_expressions(
         complaints.append(f"{where} has no 'expressions'.")
         return
     for key, fields in pairs:
-        spot = f"{where}, expression '{key[:80]}'"
+        spot = f"{where}, expression '{shown(key)}'"
         if not is_plain_path(key):
             complaints.append(f"{spot}: the id must be a plain name, it becomes a folder of predictions.")
         elif not isinstance(fields, dict):
@@ -112,17 +120,37 @@ def _parse_expressions(
             complaints.append(f"{spot} has no text '{text_key}'.")
         elif missing := [name for name in required if name not in fields]:
             complaints.append(f"{spot} has no '{missing[0]}'.")
-        elif "obj_id" in required and not all(is_plain_path(i) and "/" not in i for i in id_list(fields["obj_id"])):
-            complaints.append(f"{spot}: 'obj_id' must be a plain number or name, it becomes part of a folder's name.")
+        elif _HALF_CHARACTER.search(fields[text_key]):
+            complaints.append(f"{spot}: the text '{text_key}' holds half a character (a lone surrogate); correct it.")
+        elif odd := _odd_ids(fields):
+            complaints.append(f"{spot}: {odd}")
         else:
             yield key, fields
 
 
+def _odd_ids(fields: dict[str, Any]) -> str:
+    """What is wrong with the ids of objects and annotations that an expression names; "" where nothing is."""
+    for name in ("obj_id", "anno_id"):
+        for value in _as_list(fields.get(name, [])):
+            is_id = isinstance(value, (int, str)) and not isinstance(value, bool)
+            if not is_id or not is_plain_path(str(value)) or "/" in str(value):
+                return f"'{name}' holds {json.dumps(value)[:60]}, expected a number or a plain name."
+    return ""
+
+
 def is_plain_path(name: str) -> bool:
-    """Whether ``name`` is a relative path that stays below its folder."""
-    if not name.strip("./") or name.startswith("/") or "\\" in name or "\0" in name:
+    """Whether ``name`` is a relative path that stays below its folder and can be printed on one line."""
+    if not name.strip("./") or name.startswith("/") or "\\" in name:
+        return False
+    if not name.isprintable() and (_CONTROL.search(name) or _HALF_CHARACTER.search(name)):
         return False
     return ".." not in name or ".." not in name.split("/")
+
+
+def shown(name: str) -> str:
+    """A name for a message: on one line, cut to a readable length."""
+    name = name[:80]
+    return name if name.isprintable() else ascii(name)[1:-1]
 
 
 def repeated_in(names: Iterable[str]) -> tuple[str, ...]:
@@ -132,7 +160,11 @@ def repeated_in(names: Iterable[str]) -> tuple[str, ...]:
 
 def id_list(value: Any) -> tuple[str, ...]:
     """Object ids as strings, from a number, a string, or a list of them."""
-    return tuple(str(v) for v in value) if isinstance(value, list) else (str(value),)
+    return tuple(str(v) for v in _as_list(value))
+
+
+def _as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 def read_json(path: Path) -> Any:
@@ -147,12 +179,12 @@ def read_json(path: Path) -> Any:
     def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
         content = dict(items)
         if len(content) < len(items):
-            repeated.extend(f"the key '{key[:80]}' occurs twice." for key in repeated_in(key for key, _ in items))
+            repeated.extend(f"the key '{shown(key)}' occurs twice." for key in repeated_in(key for key, _ in items))
         return content
 
     try:
         content = json.loads(read_text(path), object_pairs_hook=pairs)
-    except json.JSONDecodeError as error:
+    except ValueError as error:  # malformed, or a number with more digits than Python takes
         raise DatasetError(f"{path}: not valid JSON ({error}); download the file again.") from error
     except RecursionError as error:
         raise DatasetError(f"{path}: JSON nested too deep; expected a file of expressions.") from error

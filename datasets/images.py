@@ -79,6 +79,8 @@ def decode_png(data: bytes, path: str | os.PathLike[str]) -> PngImage:
     Raises:
         ImageError: empty, truncated, corrupt, or not a PNG.
     """
+    if not data:
+        raise ImageError(f"{path}: the file is empty (0 bytes); write it again.")
     chunks = _parse_chunks(data, path)
     if chunks.interlaced or chunks.depth == 16 or chunks.colour not in (_GREY, _PALETTE):
         return _decode_with_pillow(data, chunks, path)

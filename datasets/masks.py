@@ -100,7 +100,7 @@ class UnionMasks:
         for part in self.parts:
             mask = part.mask(index)
             if mask is not None:
-                union = mask if union is None else union | mask
+                union = mask if union is None else _joined(union, mask, part)
         return union
 
     def void(self, index: int) -> BoolMask | None:
@@ -140,6 +140,13 @@ class EmptyMasks:
 
     def void(self, index: int) -> BoolMask | None:
         return None
+
+
+def _joined(union: BoolMask, mask: BoolMask, source: MaskSource) -> BoolMask:
+    if union.shape != mask.shape:
+        place = getattr(source, "path", "ground truth")
+        raise DatasetError(f"{place}: masks of one target are {union.shape} and {mask.shape}; expected one size.")
+    return union | mask
 
 
 def masklet_from_dense(frame_names: Sequence[str], masks: NDArray[Any]) -> Masklet:
@@ -197,7 +204,9 @@ def _run_lengths(counts: Any) -> NDArray[np.int64]:
         if lengths.ndim != 1 or lengths.dtype.kind not in "iu":
             raise ValueError("the counts are not a list of whole numbers")
         return lengths.astype(np.int64)
-    text = np.frombuffer(counts.encode("ascii") if isinstance(counts, str) else bytes(counts), np.uint8)
+    if not isinstance(counts, (str, bytes)):
+        raise TypeError("the counts are neither a list nor a string")
+    text = np.frombuffer(counts.encode("ascii") if isinstance(counts, str) else counts, np.uint8)
     bits = text.astype(np.int64) - 48
     if not len(text) or bits.min() < 0 or bits.max() > 63 or bits[-1] & 32:
         raise ValueError("the counts are no compressed RLE string")

@@ -88,6 +88,8 @@ def files_behind(path: Path, dataset: RVOSDataset) -> MaskFiles | None:
         return ZipFiles.below(path, _top_names(dataset))
     if path.suffix == ".json":
         return None
+    if path.suffix == ".zip":
+        raise PredictionInvalid(f"{path}: a zip archive that is cut short or damaged; make it or copy it again.")
     raise PredictionInvalid(f"{path}: neither a folder, a zip archive nor a JSON of masks; see rvos evaluate --help.")
 
 

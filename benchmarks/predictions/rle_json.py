@@ -127,7 +127,9 @@ class RleJsonPredictions:
         rles = entry.get("prediction_masks") if isinstance(entry, dict) else entry
         if rles is None:
             raise PredictionMissing(f"{place}: 'prediction_masks' is absent or null; export the masks as RLE.")
-        names = [re.sub(r"\.(jpe?g|png)$", "", str(f)) for f in frames] if frames else sample.video.frame_names
+        if frames is not None and not (isinstance(frames, list) and all(isinstance(f, str) for f in frames)):
+            raise PredictionInvalid(f"{place}: 'frames' must be a list of frame names, found {str(frames)[:40]}.")
+        names = [re.sub(r"\.(jpe?g|png)$", "", f) for f in frames] if frames else sample.video.frame_names
         if not isinstance(rles, list) or len(rles) != len(names):
             found = f"{len(rles)} masks" if isinstance(rles, list) else type(rles).__name__
             raise PredictionInvalid(f"{place}: {found} for {len(names)} frames; write one RLE for each frame.")

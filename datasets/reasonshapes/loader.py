@@ -6,6 +6,7 @@ import hashlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from ..config import cache_dir
 from ..errors import DatasetError, UsageError
@@ -20,6 +21,8 @@ from .writers import FIRST_GROUP, NO_OBJECT, write
 N_VIDEOS = {"train": 500, "valid": 60, "test": 60}
 #: Kinds of sentences that only look at what is there; all others need reasoning over time, knowledge or several steps.
 REFERRING = ("attribute", "spatial")
+#: What an expression has beyond those of ReasonVOS.
+_FIELDS = {"object_ids": list, "kind": str, "is_sent": bool, "tags": dict}
 
 
 class ReasonShapes(ReasonVOS):
@@ -71,6 +74,7 @@ class ReasonShapes(ReasonVOS):
     def _samples(self, entry: MetaVideo) -> Iterator[Sample]:
         video = Video(entry.id, entry.frames, FrameFolder(self.root / "JPEGImages" / entry.id, self._any_mask(entry)))
         for exp_id, fields in entry.expressions:
+            self._check(entry.id, exp_id, fields)
             expression = Expression(
                 id=exp_id,
                 text=fields["exp_text"],
@@ -82,6 +86,15 @@ class ReasonShapes(ReasonVOS):
             sample = Sample(video, expression)
             self._targets[sample.key] = str(fields["obj_id"])
             yield sample
+
+    def _check(self, video_id: str, expression_id: str, fields: dict[str, Any]) -> None:
+        """Raises DatasetError where an expression lacks what ReasonVOS does not have, or holds something else."""
+        for name, kind in _FIELDS.items():
+            if not isinstance(fields.get(name), kind):
+                raise DatasetError(
+                    f"{self.meta_file}: video '{video_id}', expression '{expression_id}' has no '{name}' as "
+                    "ReasonShapes writes it; is this another dataset (reasonvos)?"
+                )
 
 
 def _generated(split: str, n_videos: int, height: int, width: int, n_frames: int) -> Path:

@@ -266,7 +266,7 @@ def test_damaged_archives(tmp_path: Path) -> None:
     with pytest.raises(PredictionInvalid, match="make the archive again"):
         open_predictions(path, DATASET).mask(SAMPLE, FRAME, "strict")
     path.write_bytes(data[:100])
-    with pytest.raises(PredictionInvalid, match="neither a folder, a zip archive"):
+    with pytest.raises(PredictionInvalid, match="cut short or damaged"):
         open_predictions(path, DATASET)
 
 
