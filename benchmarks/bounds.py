@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from ..datasets.config import cache_dir, replace_file
 from ..datasets.types import RVOSDataset
@@ -42,11 +44,31 @@ def cached_bounds(
         return None
     key = "\n".join((dataset.fingerprint, protocol.id, str(limit), __version__))
     kept = cache_dir() / "bounds" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
-    if kept.is_file():
-        return KeptBounds(**json.loads(kept.read_text(encoding="utf-8")))
-    bounds = KeptBounds(_values(summarise(perfect)), _values(summarise(empty)))
-    replace_file(kept, json.dumps({"ceiling": bounds.ceiling, "floor": bounds.floor}).encode())
+    bounds = _load(kept)
+    if bounds is None:
+        bounds = KeptBounds(_values(summarise(perfect)), _values(summarise(empty)))
+        _keep(kept, bounds)
     return bounds
+
+
+def _load(kept: Path) -> KeptBounds | None:
+    """None where nothing is kept, or what is kept is damaged (then it is computed again)."""
+    try:
+        content = json.loads(kept.read_text(encoding="utf-8"))
+        values = [{name: content[bound][name] for name in ("J&F", "J", "F")} for bound in ("ceiling", "floor")]
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        warnings.warn(f"{kept}: damaged cache, ceiling and floor are computed again ({error}).", stacklevel=3)
+        return None
+    return KeptBounds(*values)
+
+
+def _keep(kept: Path, bounds: KeptBounds) -> None:
+    try:
+        replace_file(kept, json.dumps({"ceiling": bounds.ceiling, "floor": bounds.floor}).encode())
+    except OSError as error:
+        warnings.warn(f"{kept}: cannot be written ({error.strerror}); set RVOS_CACHE to a folder.", stacklevel=3)
 
 
 def truth(dataset: RVOSDataset, protocol: Protocol, empty: bool) -> Truth | None:

@@ -70,13 +70,23 @@ def configured_roots() -> dict[str, Path]:
 
 
 def remember_root(name: str, folder: Path | None) -> None:
-    """Write the root of ``name`` to the config file, or forget it where ``folder`` is None."""
+    """Write the root of ``name`` to the config file, or forget it where ``folder`` is None.
+
+    Raises:
+        DatasetError: the file that is there cannot be read.
+        UsageError: it cannot be written.
+    """
     roots = configured_roots()
     roots.pop(name, None)
     if folder is not None:
         roots[name] = folder.expanduser().absolute()
     config = {**_read_config(), "roots": {key: str(value) for key, value in sorted(roots.items())}}
-    replace_file(config_file(), _to_toml(config).encode())
+    try:
+        replace_file(config_file(), _to_toml(config).encode())
+    except OSError as error:
+        raise UsageError(
+            f"{config_file()} cannot be written ({error.strerror}); set RVOS_CONFIG to a file that can be."
+        ) from error
 
 
 def config_file() -> Path:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable
 from functools import wraps
 from importlib import import_module
-from typing import Any
+from io import TextIOWrapper
+from typing import Any, TextIO
 
 from ..datasets.errors import RvosError
 
@@ -72,13 +74,41 @@ def _root() -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; exit 0 fine, 1 some samples failed, 2 usage or unusable input, 130 on Ctrl-C."""
+    _print_anything()
     words = sys.argv[1:] if arguments is None else arguments
     wanted = [words[0]] if words and words[0] in COMMANDS else list(COMMANDS)
     try:
-        _app(wanted)(args=words, standalone_mode=True)
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            _app(wanted)(args=words, standalone_mode=True)
     except RvosError as error:
         print(f"rvos: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(141)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        cure = "check the path, its permissions and the space on its disk"
+        print(f"rvos: {error.filename}: {error.strerror}; {cure}.", file=sys.stderr)
+        sys.exit(2)
+
+
+def _print_anything() -> None:
+    """Let names that the terminal's encoding does not have be printed with '?' instead of ending the program."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """A warning on one line, without the code that it comes from."""
+    print(f"rvos: warning: {' '.join(str(message).split())}", file=file or sys.stderr)
