@@ -15,9 +15,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from ..datasets.errors import RunError
 from ..datasets.types import RVOSDataset
@@ -34,6 +34,15 @@ MASKS_FOLDER = "masks"
 
 RunStatus = Literal["started", "finished", "interrupted", "failed"]
 Tag = str | int | float | bool
+
+
+def _utf8(text: str) -> str:
+    """The text as any file can hold it: bytes of a file's name that are no UTF-8 are escaped."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+#: Text that may name files.
+Text = Annotated[str, AfterValidator(_utf8)]
 
 
 class _Record(BaseModel):
@@ -67,7 +76,7 @@ class DatasetRecord(_Record):
     sample_keys: str
     n_samples: int
     n_videos: int
-    root: str
+    root: Text
 
     @classmethod
     def of(cls, dataset: RVOSDataset) -> DatasetRecord:
@@ -109,11 +118,11 @@ class PredictorRecord(_Record):
 class PredictionsRecord(_Record):
     """Which files were scored, and how they were read."""
 
-    path: str
+    path: Text
     layout: str
     merge_rule: str | None = None
     threshold: float | None = None
-    notes: list[str] = Field(default_factory=list)
+    notes: list[Text] = Field(default_factory=list)
 
 
 class ValueRecord(_Record):
@@ -201,7 +210,7 @@ class SampleLine(_Record):
     status: Status
     counted: bool
     flags: list[str]
-    reason: str
+    reason: Text
     n_frames: int
     n_empty_frames: int
     J: float | None
@@ -278,11 +287,11 @@ class PredictionLine(_Record):
     video_id: str
     expression_id: str
     status: PredictionStatus
-    reason: str = ""
+    reason: Text = ""
     n_frames: int = 0
     n_empty_frames: int = 0
     seconds: float = 0.0
-    traceback: str = ""
+    traceback: Text = ""
 
 
 class Run:
@@ -355,6 +364,8 @@ class Run:
             raise RunError(
                 f"{folder} already holds this run ({run.record.status}); --resume continues it, or give another --out."
             )
+        run.scores()  # damaged lines are found before anything is written
+        run.predictions()
         run.record = wanted.model_copy(
             update={"started_at": run.record.started_at, "predictor": wanted.predictor or run.record.predictor}
         )
@@ -401,7 +412,7 @@ class Run:
         now = _now()
         self.record.updated_at = now
         if status is not None:
-            self.record.status, self.record.reason = status, reason
+            self.record.status, self.record.reason = status, _utf8(reason)
             self.record.finished_at = now if status == "finished" else None
         text = self.record.model_dump_json(indent=2, by_alias=True)
         with _explained(self.path):
