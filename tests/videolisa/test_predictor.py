@@ -251,3 +251,26 @@ def test_predict_command_resumes(tiny: Any, tmp_path: Any, monkeypatch: pytest.M
     files = [{f.name: f.read_bytes() for f in sorted(run.masks.iterdir())} for run in runs]
     assert files[0] == files[1] and len(files[0]) == 3
     assert runs[1].record.predictor.name == "videolisa"
+
+
+@pytest.mark.long
+def test_memory_does_not_grow_with_the_video(tiny: Any) -> None:
+    """2,000 frames, five sentences: the process holds no more after the last frame than after the hundredth."""
+    import psutil
+
+    class Drawn:
+        def read(self, name: str) -> Any:
+            return np.full((240, 320, 3), int(name) % 256, np.uint8)
+
+        def size(self, name: str) -> tuple[int, int]:
+            return 240, 320
+
+        def path(self, name: str) -> None:
+            return None
+
+    names = tuple(f"{i:05d}" for i in range(2000))
+    process, used = psutil.Process(), {}
+    for _, index, _ in VideoLisaPredictor(tiny).segment(Video("v", names, Drawn()), EXPRESSIONS):
+        if index in (100, 1999):
+            used[index] = process.memory_info().rss
+    assert used[1999] - used[100] < 50 * 2**20
