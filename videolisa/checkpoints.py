@@ -126,26 +126,36 @@ class VideoLisa:
 
     @classmethod
     def from_pretrained(
-        cls, path: str | Path, dtype: torch.dtype | None = None, device: str | torch.device = "cpu", **kwargs: Any
+        cls,
+        path: str | Path,
+        dtype: torch.dtype | None = None,
+        device: str | torch.device = "cpu",
+        attn_implementation: str = "sdpa",
+        revision: str | None = None,
     ) -> VideoLisa:
         """Load our format from a local folder or, by name, from the Hugging Face hub.
 
         Args:
             path: folder written by ``save_pretrained``, or ``owner/name`` on the hub.
             dtype: of the weights; as saved where None.
-            kwargs: handed to ``PreTrainedModel.from_pretrained`` (``attn_implementation``, ``revision`` …).
+            attn_implementation: ``sdpa``, ``eager`` or ``flash_attention_2``.
+            revision: branch, tag or commit on the hub.
 
         Raises:
             CheckpointError: for missing, unexpected or misshapen keys.
         """
-        folder = _local_folder(path, kwargs.get("revision"))
+        folder = _local_folder(path, revision)
         if _read_json(folder / "config.json").get("model_type") != VideoLisaConfig.model_type:
             raise CheckpointError(
                 f"{folder} is not in our format: its config.json has no model_type '{VideoLisaConfig.model_type}'. "
                 "VideoLisa.from_reference reads the released layout."
             )
         loaded: Any = VideoLisaModel.from_pretrained(
-            folder, dtype=dtype or "auto", output_loading_info=True, use_safetensors=True, **kwargs
+            folder,
+            dtype=dtype or "auto",
+            output_loading_info=True,
+            use_safetensors=True,
+            attn_implementation=attention_by_part(attn_implementation),
         )
         model, report = loaded
         problems = {k: sorted(map(str, report[k])) for k in ("missing_keys", "unexpected_keys", "mismatched_keys")}
@@ -246,9 +256,19 @@ def sam_name(key: str) -> str:
 
 def empty_model(config: VideoLisaConfig, attn_implementation: str = "sdpa") -> VideoLisaModel:
     """The model without weights, on the meta device."""
-    config._attn_implementation = attn_implementation
+    config._attn_implementation = attention_by_part(attn_implementation)
     with torch.device("meta"):
         return VideoLisaModel(config)
+
+
+def attention_by_part(implementation: str) -> dict[str, str]:
+    """SAM's relative positions are a bias that flash attention cannot take: beside it, SAM runs sdpa."""
+    flash = implementation.startswith("flash")
+    return {
+        "text_config": implementation,
+        "vision_config": implementation,
+        "sam_config": "sdpa" if flash else implementation,
+    }
 
 
 def fill(model: VideoLisaModel, tensors: TensorMap, source: str, dtype: torch.dtype | None = None) -> None:

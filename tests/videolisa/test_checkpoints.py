@@ -16,6 +16,7 @@ from rvos.videolisa.checkpoints import (
     SAM_PREFIX,
     CheckpointError,
     VideoLisa,
+    attention_by_part,
     empty_model,
     load_sam,
     our_name,
@@ -129,6 +130,17 @@ def test_our_format_round_trip(tiny: Any, tmp_path: Path) -> None:
     assert torch.equal(ids, tiny.processor.input_ids("a<image>b [SEG]"))
     rotary = loaded.model.language_model.model.rotary_emb.inv_freq
     assert torch.equal(rotary, tiny.model.language_model.model.rotary_emb.inv_freq)
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_attention_reaches_every_part(tiny: Any, tmp_path: Path, attention: str) -> None:
+    tiny.save_pretrained(tmp_path)
+    model = VideoLisa.from_pretrained(tmp_path, attn_implementation=attention).model
+    for part in (model.language_model, model.vision_tower, model.sam, model.sam.mask_decoder):
+        assert part.config._attn_implementation == attention
+    sdpa = "Sdpa" in type(model.sam.vision_encoder.layers[0].attn).__name__
+    assert sdpa == (attention == "sdpa")
+    assert attention_by_part("flash_attention_2")["sam_config"] == "sdpa"
 
 
 def test_casting_keeps_rotary_frequencies(tiny: Any, tmp_path: Path) -> None:
