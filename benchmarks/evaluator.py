@@ -300,7 +300,7 @@ def _result(job: ScoringJob, scores: Sequence[UnitScore], predictions: Predictio
 
 def _summary(job: ScoringJob, scores: Sequence[UnitScore], options: _Options) -> SummaryRecord:
     summary = SummaryRecord.of(job.protocol.aggregate(scores), scores)
-    summary.stamps = _stamps(job.protocol, scores, options.limit)
+    summary.stamps = _stamps(job.protocol, scores, options)
     if options.bounds:
         bounds = cached_bounds(job.dataset, job.protocol, options.limit, lambda p: _bound(job, p, options))
         if bounds is not None:
@@ -336,8 +336,17 @@ Source = Run | Path | ExpressionPredictions | MergedPredictions
 def _source(predictions: Any) -> Source:
     if isinstance(predictions, (str, os.PathLike)) and not isinstance(predictions, Run):
         path = Path(predictions)
-        return Run.open(path) if is_run(path) else path
-    return predictions
+        return _whole(Run.open(path)) if is_run(path) else path
+    return _whole(predictions) if isinstance(predictions, Run) else predictions
+
+
+def _whole(run: Run) -> Run:
+    """The run. Raises UsageError for one shard of several: its score would be that of a part nobody named."""
+    if run.record.shard is not None:
+        raise UsageError(
+            f"{run.path} holds {run.record.extent}; join the shards first: rvos runs merge SHARD SHARD ... --out RUN"
+        )
+    return run
 
 
 def _dataset(source: Source, dataset: RVOSDataset | str | None, root: str | os.PathLike[str] | None) -> RVOSDataset:
@@ -524,23 +533,26 @@ class Evaluator:
 # Stamps ---------------------------------------------------------------------------------------------------------------
 
 
-def _stamps(protocol: Protocol, scores: Sequence[UnitScore], limit: int | None) -> list[str]:
-    """What a strict result may claim where nothing is missing: the script's own number."""
-    complete = limit is None and all(s.status == "ok" and not s.flags for s in scores)
-    if not (protocol.strict and protocol.equals and complete):
+def _stamps(protocol: Protocol, scores: Sequence[UnitScore], options: _Options) -> list[str]:
+    """What a strict result may say of the script's number where nothing is missing; ``_verified`` has the last word."""
+    complete = options.limit is None and all(s.status == "ok" and not s.flags for s in scores)
+    if not (protocol.strict and protocol.equals and complete and options.threshold is None):
         return []
-    return [f"Nothing is missing: equals the official script ({protocol.equals})."]
+    return [f"Nothing is missing: {protocol.equals} gives the same number where it reads the files alike."]
 
 
 def _verified(jobs: Sequence[ScoringJob], results: Sequence[Result]) -> list[Result]:
-    """Where the script-named protocol was scored too, take back a stamp that its values contradict."""
+    """Where the script-named protocol was scored too, say whether the values are equal."""
     by_id = {r.protocol.id: r for r in results}
     for job, result in zip(jobs, results, strict=True):
         script = by_id.get(job.protocol.equals)
-        if not result.summary.stamps or script is None or _same_values(result, script):
+        if not result.summary.stamps or script is None:
             continue
-        result.summary.stamps.clear()
-        result.summary.warnings.append(f"Differs from {script.protocol.id} although nothing is missing.")
+        if _same_values(result, script):
+            result.summary.stamps = [f"Nothing is missing: equals the official script ({script.protocol.id})."]
+        else:
+            result.summary.stamps.clear()
+            result.summary.warnings.append(f"Differs from {script.protocol.id} although nothing is missing.")
         if result.path is not None:
             Run(result.path, result.record).save()
     return list(results)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from .live_score import LiveScore
 from .runs import PredictionLine
 
 if TYPE_CHECKING:
@@ -22,9 +23,15 @@ class SegmentProgress:
 
     seconds_between_lines = 60.0
 
-    def __init__(self, n_sentences: int, n_todo: int, shown: bool = True) -> None:
-        """``n_todo`` of ``n_sentences`` are not finished yet; speed and time left come from those alone."""
-        self.total, self.todo = n_sentences, n_todo
+    def __init__(self, n_sentences: int, n_todo: int, shown: bool = True, score: LiveScore | None = None) -> None:
+        """
+        Args:
+            n_sentences: all of the run.
+            n_todo: those that are not finished yet; speed and time left come from them alone.
+            shown: False prints nothing.
+            score: gives the running J&F.
+        """
+        self.total, self.todo, self.score = n_sentences, n_todo, score
         self.done = self.bad = 0
         self.shown = shown
         self._bar: Progress | None = None
@@ -49,7 +56,9 @@ class SegmentProgress:
             print(self.status, file=sys.stderr)
 
     def advance(self, lines: Sequence[PredictionLine]) -> None:
-        """Count the sentences of a finished video."""
+        """Count the sentences of finished videos."""
+        if self.score is not None:
+            self.score.offer(line.video_id for line in reversed(lines))
         wrong = [line for line in lines if line.status != "ok"]
         if wrong and not self.bad and self.shown:
             self._print(f"The first sentence that is not ok: {wrong[0].key} ({wrong[0].status}): {wrong[0].reason}")
@@ -63,12 +72,14 @@ class SegmentProgress:
 
     @property
     def status(self) -> str:
-        """E.g. ``120 of 500 sentences, 3.1 a second, 0:02:03 left, 2 not ok``."""
+        """E.g. ``120 of 500 sentences, 3.1 a second, 0:02:03 left, mevis@1 J&F 61.2 over 40 of them, 2 not ok``."""
         seconds = time.monotonic() - self._begin
         parts = [f"{self.total - self.todo + self.done} of {self.total} sentences"]
         if self.done:
             speed = self.done / max(seconds, 1e-9)
             parts += [f"{speed:.3g} a second", f"{_clock((self.todo - self.done) / speed)} left"]
+        if self.score is not None and self.score.words:
+            parts.append(self.score.words)
         if self.bad:
             parts.append(f"{self.bad} not ok")
         return ", ".join(parts)

@@ -22,6 +22,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from ..datasets.errors import RunError
 from ..datasets.types import RVOSDataset
 from .intervals import Interval, summary_intervals
+from .leases import LOGS_FOLDER, WORK_FOLDER
 from .machine import describe
 from .protocols.base import Protocol, Status, Summary, Unit, UnitScore
 from .provenance import package_versions, source_revision
@@ -146,8 +147,6 @@ class ValueRecord(_Record):
 class SummaryRecord(_Record):
     """The protocol's means over the units, 0-1."""
 
-    model_config = ConfigDict(extra="forbid", populate_by_name=True)
-
     J_and_F: ValueRecord = Field(alias="J&F")
     J: ValueRecord
     F: ValueRecord
@@ -161,20 +160,48 @@ class SummaryRecord(_Record):
 
     @classmethod
     def of(cls, summary: Summary, scores: Iterable[UnitScore]) -> SummaryRecord:
-        values = {name: ValueRecord.of(i) for name, i in summary_intervals(summary, scores).items()}
+        return cls.model_validate(
+            {
+                **{name: ValueRecord.of(interval) for name, interval in summary_intervals(summary, scores).items()},
+                "counts": dict(summary.counts),
+                "n_counted": summary.n_counted,
+                "extras": dict(summary.extras),
+                "warnings": list(summary.warnings),
+            }
+        )
+
+
+class CostRecord(_Record):
+    """What all answers of a run took: seconds of segmenting added up over processes, the peaks of the hungriest one.
+
+    Memory is in MiB, resident for a process and allocated by torch on a GPU; None where it is not known. ``tokens``
+    are a language model's, where the predictor counts them.
+    """
+
+    seconds: float
+    peak_memory_mib: float | None = None
+    peak_cuda_mib: float | None = None
+    tokens: float | None = None
+
+    @classmethod
+    def of(cls, lines: Sequence[PredictionLine]) -> CostRecord:
+        def known(name: str) -> list[float]:
+            return [value for line in lines if (value := getattr(line, name)) is not None]
+
         return cls(
-            **{"J&F": values["J&F"]},
-            J=values["J"],
-            F=values["F"],
-            counts=dict(summary.counts),
-            n_counted=summary.n_counted,
-            extras=dict(summary.extras),
-            warnings=list(summary.warnings),
+            seconds=round(sum(line.seconds for line in lines), 6),
+            peak_memory_mib=max(known("peak_memory_mib"), default=None),
+            peak_cuda_mib=max(known("peak_cuda_mib"), default=None),
+            tokens=sum(known("tokens")) if known("tokens") else None,
         )
 
 
 class RunRecord(_Record):
-    """``run.json``. ``limit`` says that the run is partial: only the dataset's first ``limit`` videos."""
+    """``run.json``.
+
+    ``limit`` says that the run is partial: only the dataset's first ``limit`` videos; ``shard`` that it holds a part
+    of them, e.g. ``2/4``, and waits for the others (``rvos runs merge``).
+    """
 
     schema_version: int = SCHEMA_VERSION
     status: RunStatus = "started"
@@ -187,7 +214,9 @@ class RunRecord(_Record):
     predictor: PredictorRecord | None = None
     predictions: PredictionsRecord | None = None
     limit: int | None = None
+    shard: str | None = None
     summary: SummaryRecord | None = None
+    cost: CostRecord | None = None
     rvos_version: str
     git: dict[str, str | bool] | None = None
     packages: dict[str, str] = Field(default_factory=dict)
@@ -196,7 +225,8 @@ class RunRecord(_Record):
     @property
     def extent(self) -> str:
         """``complete``, or how much of the dataset the run covers."""
-        return "complete" if self.limit is None else f"first {self.limit} of {self.dataset.n_videos} videos"
+        whole = "complete" if self.limit is None else f"first {self.limit} of {self.dataset.n_videos} videos"
+        return whole if self.shard is None else f"shard {self.shard} of {whole}"
 
 
 class SampleLine(_Record):
@@ -281,7 +311,10 @@ PredictionStatus = Literal["ok", "missing", "invalid", "failed"]
 
 
 class PredictionLine(_Record):
-    """A line of ``predictions.jsonl``: how the model answered one sentence; ``seconds`` is its share of the video."""
+    """A line of ``predictions.jsonl``: how the model answered one sentence, and what that cost.
+
+    ``seconds`` and ``tokens`` are its share of the video, the peaks those of the whole video, see ``costs.Cost``.
+    """
 
     key: str
     video_id: str
@@ -291,6 +324,9 @@ class PredictionLine(_Record):
     n_frames: int = 0
     n_empty_frames: int = 0
     seconds: float = 0.0
+    peak_memory_mib: float | None = None
+    peak_cuda_mib: float | None = None
+    tokens: float | None = None
     traceback: Text = ""
 
 
@@ -331,6 +367,7 @@ class Run:
         predictor: PredictorRecord | None = None,
         predictions: PredictionsRecord | None = None,
         limit: int | None = None,
+        shard: str | None = None,
         resume: bool = False,
     ) -> Run:
         """A new run in folder ``path``, or with ``resume`` the one that is there.
@@ -342,19 +379,25 @@ class Run:
             predictor: the model, where rvos runs it.
             predictions: the files that are scored, where rvos did not make them.
             limit: the run covers only the dataset's first ``limit`` videos.
+            shard: the run covers only a part of those, e.g. ``2/4``.
             resume: continue the run in ``path``; starts a new one where there is none.
 
         Raises:
             RunError: where the folder holds something else, another run, or cannot be written.
         """
         folder = Path(path)
-        wanted = new_record(dataset, protocol, predictor, predictions, limit)
+        wanted = new_record(dataset, protocol, predictor, predictions, limit, shard)
         if (folder / RUN_FILE).exists():
             return cls._reopened(folder, wanted, resume)
         _make_empty_folder(folder)
         run = cls(folder, wanted)
         run.save()
         return run
+
+    @staticmethod
+    def check_empty(path: str | os.PathLike[str]) -> None:
+        """Raises RunError where a run cannot begin in ``path``: a file, or a folder that holds something else."""
+        _make_empty_folder(Path(path))
 
     @classmethod
     def _reopened(cls, folder: Path, wanted: RunRecord, resume: bool) -> Run:
@@ -378,7 +421,7 @@ class Run:
         Raises:
             RunError: where the run was made on other data, or holds scores of another protocol.
         """
-        self._must_match(new_record(dataset, protocol, limit=self.record.limit))
+        self._must_match(new_record(dataset, protocol, limit=self.record.limit, shard=self.record.shard))
         self.record.protocol = ProtocolRecord.of(protocol)
         self.record.predictions = predictions
         self.save(status="started")
@@ -445,12 +488,27 @@ class Run:
 
     # What the model answered ------------------------------------------------------------------------------------------
 
-    def append_predictions(self, lines: Sequence[PredictionLine]) -> None:
-        """Note how the model answered the sentences of a video, after its masks were written. Raises RunError."""
-        self._append(PREDICTIONS_FILE, [line.model_dump_json() for line in lines])
+    def append_predictions(self, lines: Sequence[PredictionLine], log: Path | None = None) -> None:
+        """Note how the model answered the sentences of a video, after its masks were written. Raises RunError.
+
+        Args:
+            log: the file of the process that answered where several may be at work, see ``leases.Session``.
+        """
+        with _explained(self.path):
+            append_lines(log or self.path / PREDICTIONS_FILE, [line.model_dump_json() for line in lines])
 
     def predictions(self) -> list[PredictionLine]:
-        """What ``append_predictions`` noted, without a torn last line. Raises RunError where a line is damaged."""
+        """One line a sentence: those of ``predictions.jsonl`` and of the processes at work, where the latter win.
+
+        Torn last lines of killed processes are left out. Raises RunError where another line is damaged.
+        """
+        # The logs first: a process that ends writes ``predictions.jsonl`` before it removes its log.
+        logs = sorted((self.path / WORK_FOLDER / LOGS_FOLDER).glob("*.jsonl"))
+        at_work = [line for log in logs for line in _lines(log, PredictionLine)]
+        return list({line.key: line for line in [*self.settled_predictions(), *at_work]}.values())
+
+    def settled_predictions(self) -> list[PredictionLine]:
+        """The lines of ``predictions.jsonl`` alone: what was finished before the processes now at work began."""
         return _lines(self.path / PREDICTIONS_FILE, PredictionLine)
 
     def replace_predictions(self, lines: Sequence[PredictionLine]) -> None:
@@ -519,6 +577,7 @@ def new_record(
     predictor: PredictorRecord | None = None,
     predictions: PredictionsRecord | None = None,
     limit: int | None = None,
+    shard: str | None = None,
 ) -> RunRecord:
     """A record of a run that starts now, on this machine, with this code; nothing is written."""
     from .. import __version__
@@ -532,6 +591,7 @@ def new_record(
         predictor=predictor,
         predictions=predictions,
         limit=None if limit is None or limit >= len(dataset.videos) else limit,
+        shard=shard,
         rvos_version=__version__,
         git=source_revision(),
         packages=package_versions(),
@@ -561,10 +621,10 @@ class _Versioned(BaseModel):
 
 
 def _lines(path: Path, model: type[Any]) -> list[Any]:
-    if not path.exists():
-        return []
     try:
         raw = path.read_bytes()
+    except FileNotFoundError:
+        return []
     except OSError as error:
         raise RunError(f"{path} cannot be read: {error.strerror}.") from error
     *whole, _torn = raw.split(b"\n")
@@ -611,8 +671,13 @@ def _make_empty_folder(folder: Path) -> None:
         if folder.exists() and not folder.is_dir():
             raise RunError(f"{folder} is a file, a run needs a folder; give another --out.")
         folder.mkdir(parents=True, exist_ok=True)
-        if any(folder.iterdir()):
+        if any(not _is_of_a_starting_run(path) for path in folder.iterdir()):
             raise RunError(f"{folder} is not empty and not a run (no {RUN_FILE}); give a new folder as --out.")
+
+
+def _is_of_a_starting_run(path: Path) -> bool:
+    """Whether a process that is making the run at this moment has put it there."""
+    return path.name == WORK_FOLDER or path.name.startswith(f".{RUN_FILE}.")
 
 
 def _drop_torn_line(handle: int) -> int:

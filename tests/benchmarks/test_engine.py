@@ -197,11 +197,11 @@ def test_ctrl_c_keeps_what_is_finished_and_the_next_call_continues(
     with pytest.raises(KeyboardInterrupt):
         predict(Model(data, interrupt), data, out=out, progress=False)
     assert Run.open(out).record.status == "interrupted"
-    assert list(mask_files(out)) == ["video0.json.gz"]
+    assert list(mask_files(out)) == ["video2.json.gz"]  # the longest first
 
     again = Model(data)
     run = predict(again, data, out=out, progress=False)
-    assert again.asked == ["video1", "video2"]
+    assert again.asked == ["video1", "video0"]
     assert mask_files(run) == reference and run.record.status == "finished"
     assert sorted(statuses(run)) == sorted(s.key for s in data)
 
@@ -233,7 +233,7 @@ def test_a_mask_file_without_its_lines_is_made_again(
     log.write_bytes(b"\n".join(log.read_bytes().splitlines()[:7]) + b'\n{"key": "torn')
     again = Model(data)
     run = predict(again, data, out=tmp_path / "run", progress=False)
-    assert again.asked == ["video1", "video2"] and mask_files(run) == reference
+    assert again.asked == ["video2", "video1"] and mask_files(run) == reference
 
 
 def test_resume_always_and_never(data: ToyDataset, reference: dict[str, bytes], tmp_path: Path) -> None:
@@ -242,7 +242,7 @@ def test_resume_always_and_never(data: ToyDataset, reference: dict[str, bytes], 
     idle, again = Model(data), Model(data)
     predict(idle, data, out=out, progress=False)
     run = predict(again, data, out=out, resume="always", progress=False)
-    assert (idle.asked, again.asked) == ([], ["video0", "video1", "video2"])
+    assert (idle.asked, again.asked) == ([], ["video2", "video1", "video0"])
     assert mask_files(run) == reference and len(run.predictions()) == len(data)
     with pytest.raises(RunError, match="already holds this run"):
         predict(Model(data), data, out=out, resume="never", progress=False)
