@@ -76,6 +76,8 @@ def load_attribute(spec: str) -> Any:
         ModuleNotFoundError: the module needs another one that is not installed.
     """
     module_name, _, attribute = spec.partition(":")
+    if not module_name:
+        raise UsageError(f"Predictor '{spec}' names no module; expected package.module:Class.")
     try:
         module = import_module(module_name)
     except ModuleNotFoundError as error:
