@@ -27,8 +27,9 @@ B = TypeVar("B")
 
 #: Frames that SAM encodes at a time, by device type. On a CPU a batch gains nothing.
 FRAMES_PER_BATCH = {"cuda": 4, "cpu": 1}
-#: Sentences that the mask decoder and the upsampling take at a time; bounds their memory.
-SENTENCES_PER_STEP = 16
+#: Sentences that the mask decoder and the upsampling take at a time, by device type. On a CPU one by one is as fast,
+#: and a sentence's masks are the same to the last bit whatever else is asked.
+SENTENCES_PER_STEP = {"cuda": 16, "cpu": 1}
 
 
 class VideoLisaPredictor:
@@ -148,9 +149,10 @@ class VideoLisaPredictor:
             bool (N, H, W).
         """
         model = self.videolisa.model
+        step = SENTENCES_PER_STEP.get(model.device.type, 1)
         steps = [
             (model.upsample_masks(model.decode_masks(features, some), padded_from, size)[0] > 0).cpu()
-            for some in prompts.split(SENTENCES_PER_STEP)
+            for some in prompts.split(step)
         ]
         return torch.cat(steps).numpy()
 

@@ -1,8 +1,10 @@
 """One video in the language model, many questions about it.
 
 System text and video rows stand before the question and attention is causal, so their keys and values are the same
-for every sentence. They are computed once; the questions then go through together, packed into one sequence in which
-each sees the video and itself. In exact arithmetic nothing changes; a question costs some 30 rows instead of 2,390.
+for every sentence. They are computed once; a question then costs some 30 rows instead of 2,390, and in exact arithmetic
+nothing changes. On a GPU the questions go through together, packed into one sequence in which each sees the video and
+itself. On a CPU that would gain nothing, so they go one by one, and a sentence's vector is the same to the last bit
+whatever else is asked.
 """
 
 from __future__ import annotations
@@ -21,8 +23,8 @@ from .sampling import FrameSample, sample_frames
 
 #: Frames that CLIP encodes at a time.
 CLIP_BATCH = 8
-#: Rows of packed questions that go through the language model at a time.
-ROWS_PER_PASS = 1024
+#: Rows of packed questions that go through the language model at a time, by device type; 1 is a question a pass.
+ROWS_PER_PASS = {"cuda": 1024, "cpu": 1}
 #: Attention implementations that take an explicit mask, which packing needs.
 MASKED_ATTENTION = ("sdpa", "eager")
 
@@ -86,7 +88,7 @@ class VideoPrefix:
     @property
     def _rows_per_pass(self) -> int:
         packs = self._model.config.text_config._attn_implementation in MASKED_ATTENTION
-        return ROWS_PER_PASS if packs else 1
+        return ROWS_PER_PASS.get(self._device.type, 1) if packs else 1
 
     def _no_prompts(self) -> torch.Tensor:
         return torch.empty(0, self._model.config.prompt_dim, dtype=self._model.dtype, device=self._device)
