@@ -37,6 +37,7 @@ _HOMES = {
     "evaluate": "benchmarks.evaluator",
     "predict": "benchmarks.engine",
     "Run": "benchmarks.runs",
+    "reproduce": "leaderboard.reproduction",
 }
 
 
@@ -57,6 +58,7 @@ __all__ = [
     "j_and_f",
     "load",
     "predict",
+    "reproduce",
 ]
 
 if TYPE_CHECKING:
@@ -70,6 +72,7 @@ if TYPE_CHECKING:
     from .datasets.errors import RvosError
     from .datasets.registry import load
     from .datasets.types import Expression, Masklet, RVOSDataset, Sample, Video
+    from .leaderboard.reproduction import reproduce
 
 
 def __getattr__(name: str) -> Any:

@@ -22,6 +22,7 @@ COMMANDS = {
     "protocols": ("protocols", "protocols"),
     "runs": ("runs", "app"),
     "chat": ("chat", "chat"),
+    "reproduce": ("reproduce", "reproduce"),
     "doctor": ("doctor", "doctor"),
 }
 
