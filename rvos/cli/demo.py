@@ -37,7 +37,7 @@ DRAWN = ("largest-object", "one-mask-for-all", "first-frame-copied", "shifted")
 #: Large enough to look at, small enough for seconds.
 SIZE: dict[str, Any] = {"height": 144, "width": 192, "n_frames": 16}
 #: What the tables need; in logs, where nobody knows the width, they get it.
-WIDTH = 100
+WIDTH = 116
 
 
 def demo(
@@ -59,7 +59,7 @@ def demo(
     tables = [_comparison(results), _by_kind(results)]
     console = Console(record=True)
     console.width = max(console.width, WIDTH)
-    console.print(next(iter(results.values())).head()[0], markup=False, highlight=False, soft_wrap=True)
+    console.print(next(iter(results.values())).head()[0], markup=False, highlight=False)
     for table in tables:
         print_table(table, console)
     (out / "table.svg").write_text(_without_fonts(console.export_svg(title="rvos demo")), encoding="utf-8")
