@@ -6,7 +6,6 @@ does not fit is listed with the reason: a valid_u score is never put into a vali
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,11 +13,11 @@ from functools import cache
 from pathlib import Path
 
 from ..benchmarks.results import Result
-from ..benchmarks.runs import Run
 from ..datasets.errors import UnknownNameError, UsageError
 from .contamination import contamination
 from .findings import Finding, findings_of
 from .literature import Row, load_source, sources
+from .opening import RunLike, open_result
 
 #: What reproducing a cell meets, the plainest obstacle first.
 STATES = {
@@ -204,9 +203,6 @@ class PaperTable:
         return self.render("text")
 
 
-RunLike = str | os.PathLike[str] | Run | Result
-
-
 def reproduce(paper: str, table: int | str, runs: Sequence[RunLike] = ()) -> PaperTable:
     """A printed table with measured values beside the published ones.
 
@@ -328,15 +324,10 @@ def _findings(paper: str) -> tuple[Finding, ...]:
 
 def _opened(given: RunLike) -> tuple[str, Result]:
     """The label that was asked for, or none, and the run's result."""
-    if isinstance(given, Result):
-        return "", given
-    if isinstance(given, Run):
-        return "", Result.of_run(given)
-    text = os.fspath(given)
-    label, equals, path = text.rpartition("=")
-    if equals and not Path(text).exists():
-        return label.strip(), Result.of_run(Run.open(path))
-    return "", Result.of_run(Run.open(text))
+    if isinstance(given, str) and "=" in given and not Path(given).exists():
+        label, _, path = given.rpartition("=")
+        return label.strip(), open_result(path)
+    return "", open_result(given)
 
 
 def _with_runs(

@@ -37,6 +37,7 @@ _HOMES = {
     "evaluate": "benchmarks.evaluator",
     "predict": "benchmarks.engine",
     "Run": "benchmarks.runs",
+    "compare": "leaderboard.opening",
     "reproduce": "leaderboard.reproduction",
 }
 
@@ -53,6 +54,7 @@ __all__ = [
     "Sample",
     "Video",
     "__version__",
+    "compare",
     "evaluate",
     "get_protocol",
     "j_and_f",
@@ -72,6 +74,7 @@ if TYPE_CHECKING:
     from .datasets.errors import RvosError
     from .datasets.registry import load
     from .datasets.types import Expression, Masklet, RVOSDataset, Sample, Video
+    from .leaderboard.opening import compare
     from .leaderboard.reproduction import reproduce
 
 

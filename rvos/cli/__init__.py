@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 import warnings
 from collections.abc import Callable
@@ -22,6 +24,7 @@ COMMANDS = {
     "protocols": ("protocols", "protocols"),
     "runs": ("runs", "app"),
     "chat": ("chat", "chat"),
+    "compare": ("compare", "compare"),
     "reproduce": ("reproduce", "reproduce"),
     "doctor": ("doctor", "doctor"),
 }
@@ -81,7 +84,7 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
-            _app(wanted)(args=words, standalone_mode=True)
+            _run(wanted, words)
     except RvosError as error:
         print(f"rvos: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
@@ -89,11 +92,27 @@ def main(arguments: list[str] | None = None) -> None:
         sys.stderr.close()
         sys.exit(141)
     except OSError as error:
-        if error.filename is None:
-            raise
-        cure = "check the path, its permissions and the space on its disk"
-        print(f"rvos: {error.filename}: {error.strerror}; {cure}.", file=sys.stderr)
+        print(f"rvos: {_refusal(error)}", file=sys.stderr)
         sys.exit(2)
+
+
+def _run(wanted: list[str], words: list[str]) -> None:
+    try:
+        _app(wanted)(args=words, standalone_mode=True)
+    finally:
+        if sys.stdout is not None:
+            sys.stdout.flush()  # what cannot be written must not be noticed only when the program is gone
+
+
+def _refusal(error: OSError) -> str:
+    """What the system refused, in words. Raises the error itself where it names neither a file nor a full disk."""
+    if error.filename is not None:
+        return f"{error.filename}: {error.strerror}; check the path, its permissions and the space on its disk."
+    if error.errno != errno.ENOSPC:
+        raise error
+    # What is still in the buffer would fail once more when Python ends.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return f"the output cannot be written ({error.strerror}); free space, or send it elsewhere."
 
 
 def _print_anything() -> None:

@@ -1,0 +1,58 @@
+"""Results from whatever names a run: a folder, a prediction archive, an opened run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..benchmarks.results import Result
+from ..benchmarks.runs import Run
+from ..datasets.errors import UsageError
+from .statistics import Comparison, Metric, compare_results
+
+RunLike = str | os.PathLike[str] | Run | Result
+
+
+def open_result(given: RunLike) -> Result:
+    """The scored result behind ``given``. Raises RunError where it is no run or not scored."""
+    if isinstance(given, Result):
+        return given
+    if isinstance(given, Run):
+        return Result.of_run(given)
+    return Result.of_run(Run.open(given))
+
+
+def compare(*runs: RunLike, names: Sequence[str] | None = None, metric: Metric = "J&F", seed: int = 0) -> Comparison:
+    """Compare runs: paired, clustered by video, adjusted for their number.
+
+        print(rvos.compare("runs/mine", "runs/other"))
+
+    Args:
+        runs: run folders, opened runs or results, of one dataset under one protocol.
+        names: shown instead of the folders' names.
+        metric: ``J&F``, ``J`` or ``F``.
+        seed: of the random patterns of signs, used beyond ``statistics.MOST_EXACT`` videos.
+
+    Raises:
+        UsageError: fewer than two runs, or not a name for each.
+        RunError: no scored run, or of different data or protocols.
+    """
+    results = [open_result(run) for run in runs]
+    if names is not None and len(names) != len(results):
+        raise UsageError(f"{len(names)} names for {len(results)} runs; give one for each.")
+    return compare_results(dict(zip(names or _names(results), results, strict=True)), metric, seed)
+
+
+def _names(results: Sequence[Result]) -> list[str]:
+    """Folders' names, as long as needed to differ; a result without a folder has its predictor's."""
+    parts = [list(r.path.absolute().parts) if r.path else [_predictor(r)] for r in results]
+    for length in range(1, max(map(len, parts), default=1) + 1):
+        names = ["/".join(p[-length:]) for p in parts]
+        if len(set(names)) == len(names):
+            return names
+    return [f"{Path(*p).name}#{i}" for i, p in enumerate(parts, 1)]
+
+
+def _predictor(result: Result) -> str:
+    return result.record.predictor.name if result.record.predictor else "result"
