@@ -100,8 +100,7 @@ def _run(wanted: list[str], words: list[str]) -> None:
     try:
         _app(wanted)(args=words, standalone_mode=True)
     finally:
-        if sys.stdout is not None:
-            sys.stdout.flush()  # what cannot be written must not be noticed only when the program is gone
+        sys.stdout.flush()  # what cannot be written must not be noticed only when the program is gone
 
 
 def _refusal(error: OSError) -> str:
@@ -116,9 +115,12 @@ def _refusal(error: OSError) -> str:
 
 
 def _print_anything() -> None:
-    """Let names that the terminal's encoding does not have be printed with '?' instead of ending the program."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):
+    """Let no output end the program: names that the terminal's encoding does not have, streams that are closed."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed by whoever started this process
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  it lives as long as the process
+        elif isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")
 
 
