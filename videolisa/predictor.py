@@ -27,8 +27,9 @@ B = TypeVar("B")
 
 #: Frames that SAM encodes at a time, by device type. On a CPU a batch gains nothing.
 FRAMES_PER_BATCH = {"cuda": 4, "cpu": 1}
-#: Sentences that the mask decoder and the upsampling take at a time, by device type. On a CPU one by one is as fast,
-#: and a sentence's masks are the same to the last bit whatever else is asked.
+#: Sentences that the mask decoder and the upsampling take at a time, by device type. One by one, as on a CPU, a
+#: sentence takes the same steps in the same shapes whatever else is asked, so its masks are the same; batches may round
+#: differently, but a GPU needs them.
 SENTENCES_PER_STEP = {"cuda": 16, "cpu": 1}
 
 

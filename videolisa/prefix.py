@@ -3,7 +3,7 @@
 System text and video rows stand before the question and attention is causal, so their keys and values are the same
 for every sentence. They are computed once; a question then costs some 30 rows instead of 2,390, and in exact arithmetic
 nothing changes. On a GPU the questions go through together, packed into one sequence in which each sees the video and
-itself. On a CPU that would gain nothing, so they go one by one, and a sentence's vector is the same to the last bit
+itself. On a CPU they go one by one: a sentence then takes the same steps in the same shapes, and gets the same vector,
 whatever else is asked.
 """
 
@@ -54,11 +54,13 @@ class VideoPrefix:
         The answer is given, not generated (teacher forcing), and ends in the row before its ``[SEG]``.
 
         Raises:
-            UsageError: unless the answer holds one ``[SEG]``.
+            UsageError: without a question, or unless the answer holds one ``[SEG]``.
         """
+        if not questions:
+            raise UsageError("Expected at least one question about the video, found none.")
         tails = [self._until_prompt_row(question, answer) for question in questions]
         hidden = [state for group in _groups(tails, self._rows_per_pass) for state in self._last_rows(group)]
-        return self._model.prompt_vector(torch.stack(hidden)) if hidden else self._no_prompts()
+        return torch.stack([self._model.prompt_vector(state) for state in hidden])
 
     def answer(self, question: str, max_new_tokens: int = 128) -> str:
         """The language model's own words, decoded greedily up to the end of its turn."""
@@ -89,9 +91,6 @@ class VideoPrefix:
     def _rows_per_pass(self) -> int:
         packs = self._model.config.text_config._attn_implementation in MASKED_ATTENTION
         return ROWS_PER_PASS.get(self._device.type, 1) if packs else 1
-
-    def _no_prompts(self) -> torch.Tensor:
-        return torch.empty(0, self._model.config.prompt_dim, dtype=self._model.dtype, device=self._device)
 
     def _until_prompt_row(self, question: str, answer: str) -> torch.Tensor:
         """Ids behind the video up to the row before ``[SEG]``; what follows has no effect on that row."""
