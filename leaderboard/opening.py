@@ -9,18 +9,23 @@ from pathlib import Path
 from ..benchmarks.results import Result
 from ..benchmarks.runs import Run
 from ..datasets.errors import UsageError
+from .archives import SUFFIX, is_archive, read_result
 from .statistics import Comparison, Metric, compare_results
 
 RunLike = str | os.PathLike[str] | Run | Result
 
 
 def open_result(given: RunLike) -> Result:
-    """The scored result behind ``given``. Raises RunError where it is no run or not scored."""
+    """The scored result behind ``given``: a run folder, an archive, an opened run or a result.
+
+    Raises:
+        RunError: no run, or not scored.
+    """
     if isinstance(given, Result):
         return given
     if isinstance(given, Run):
         return Result.of_run(given)
-    return Result.of_run(Run.open(given))
+    return read_result(given) if is_archive(given) else Result.of_run(Run.open(given))
 
 
 def compare(*runs: RunLike, names: Sequence[str] | None = None, metric: Metric = "J&F", seed: int = 0) -> Comparison:
@@ -46,12 +51,17 @@ def compare(*runs: RunLike, names: Sequence[str] | None = None, metric: Metric =
 
 def _names(results: Sequence[Result]) -> list[str]:
     """Folders' names, as long as needed to differ; a result without a folder has its predictor's."""
-    parts = [list(r.path.absolute().parts) if r.path else [_predictor(r)] for r in results]
+    parts = [_parts(r.path) if r.path else [_predictor(r)] for r in results]
     for length in range(1, max(map(len, parts), default=1) + 1):
         names = ["/".join(p[-length:]) for p in parts]
         if len(set(names)) == len(names):
             return names
     return [f"{Path(*p).name}#{i}" for i, p in enumerate(parts, 1)]
+
+
+def _parts(path: Path) -> list[str]:
+    *folders, name = path.absolute().parts
+    return [*folders, name.removesuffix(SUFFIX)]
 
 
 def _predictor(result: Result) -> str:

@@ -24,6 +24,7 @@ COMMANDS = {
     "protocols": ("protocols", "protocols"),
     "runs": ("runs", "app"),
     "chat": ("chat", "chat"),
+    "leaderboard": ("leaderboard", "app"),
     "compare": ("compare", "compare"),
     "reproduce": ("reproduce", "reproduce"),
     "doctor": ("doctor", "doctor"),
