@@ -184,8 +184,9 @@ class VideoLisa:
         Args:
             folder: holds ``hf_config.json`` or ``config.json``, the weights (``*.safetensors`` or ``*.bin``, sharded
                 or not) and the tokenizer, in the folder itself or in ``tokenizer/``.
-            clip: folder of the CLIP release (config and weights); needed where the checkpoint leaves CLIP out, as the
-                released one does. Default: ``clip/`` in ``folder``.
+            clip: folder of the CLIP release (config, and weights where the checkpoint leaves CLIP out, as the
+                released one does), or its name on the hub. Where None: ``clip/`` in ``folder``, else what the
+                checkpoint's config names.
             sam: a SAM ``.pth`` or safetensors file, needed where the checkpoint has no SAM inside.
             dtype: of the weights; as stored where None.
             attn_implementation: ``sdpa``, ``eager`` or ``flash_attention_2``.
@@ -194,7 +195,7 @@ class VideoLisa:
             CheckpointError: where files are absent or keys do not fit; the message lists them.
         """
         folder = Path(folder)
-        clip_folder = Path(clip) if clip is not None else folder / "clip"
+        clip_folder = _clip_folder(folder, clip)
         tensors = _released_tensors(folder, clip_folder, None if sam is None else Path(sam))
         tokenizer = Tokenizer(folder / "tokenizer" if (folder / "tokenizer").is_dir() else folder)
         config = released_config(folder, clip_folder, tensors.shapes, tokenizer.seg_id)
@@ -317,7 +318,7 @@ def released_config(
     Raises:
         CheckpointError: for a checkpoint that is not VideoLISA's.
     """
-    values = _read_json(folder / ("hf_config.json" if (folder / "hf_config.json").is_file() else "config.json"))
+    values = _released_values(folder)
     if "train_mask_decoder" not in values:
         raise CheckpointError(
             f"{folder} is no VideoLISA checkpoint: its config has no train_mask_decoder, which is how the released "
@@ -420,6 +421,22 @@ def _released_tensors(folder: Path, clip: Path, sam: Path | None) -> TensorMap:
     if not any(name.startswith("sam.") for name in tensors.shapes):
         raise CheckpointError(f"{folder} has no SAM inside ({SAM_PREFIX}*); give the SAM checkpoint with sam=….")
     return tensors
+
+
+def _released_values(folder: Path) -> dict[str, Any]:
+    """The released config; the recorded reference keeps it in ``hf_config.json``."""
+    return _read_json(folder / ("hf_config.json" if (folder / "hf_config.json").is_file() else "config.json"))
+
+
+def _clip_folder(folder: Path, clip: str | Path | None) -> Path:
+    if clip is not None:
+        return _local_folder(clip, None)
+    if (folder / "clip").is_dir():
+        return folder / "clip"
+    named = _released_values(folder).get("vision_tower")
+    if not named:
+        raise CheckpointError(f"{folder} names no CLIP in its config (vision_tower); give its release with clip=….")
+    return _local_folder(named, None)
 
 
 def _open(path: Path) -> TensorMap:

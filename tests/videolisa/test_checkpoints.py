@@ -200,6 +200,20 @@ def test_other_checkpoints_are_refused(released: Path, tmp_path: Path) -> None:
         VideoLisa.from_pretrained(tmp_path / "nowhere")
 
 
+def test_clip_is_found_where_the_config_says(tiny: Any, released: Path, tmp_path_factory: Any) -> None:
+    elsewhere = tmp_path_factory.mktemp("release") / "clip-release"
+    (released / "clip").rename(elsewhere)
+    with pytest.raises(CheckpointError, match="vision_tower"):
+        VideoLisa.from_reference(released)
+    assert equal(VideoLisa.from_reference(released, clip=elsewhere).model, tiny.model)
+    values = json.loads((released / "config.json").read_text())
+    (released / "config.json").write_text(json.dumps({**values, "vision_tower": str(elsewhere)}))
+    assert equal(VideoLisa.from_reference(released).model, tiny.model)
+    (elsewhere / "model.safetensors").unlink()
+    with pytest.raises(CheckpointError, match="No weights at"):
+        VideoLisa.from_reference(released)
+
+
 def test_sam_beside_the_checkpoint(tiny: Any, released: Path, tmp_path: Path) -> None:
     files = sorted(released.glob("pytorch_model*.bin"))
     state = {k: v for f in files for k, v in torch.load(f, weights_only=True).items()}

@@ -182,3 +182,23 @@ def _check_files(reference: Any, folder: str, logits: Any, info: dict[str, Any])
     for path, logit in zip(info["output_files"], logits, strict=True):
         written = np.asarray(Image.open(reference.folder / "script_output" / folder / path)) > 0
         assert not ((written != (logit > 0).numpy()) & (logit.abs() > 1e-4).numpy()).any()
+
+
+def test_bfloat16_stays_as_near_as_the_reference(reference: Any) -> None:
+    """For information in the recording: bf16 weights with float32 rotary frequencies."""
+    from rvos.videolisa.checkpoints import VideoLisa
+
+    recorded = reference.tensors("expected_bf16.safetensors")
+    case = next(c for c in reference.config["cases"] if c.get("bf16"))
+    name, info = case["name"], reference.info["cases"][case["name"]]
+    model = VideoLisa.from_reference(reference.folder, dtype=torch.bfloat16).model
+    sample = sample_frames(len(reference.frames), case["num_frames_sparse"], case["num_frames_dense"])
+    ids = reference.videolisa.processor.input_ids(info["prompt"])
+    with torch.no_grad():
+        tokens = model.encode_frames(reference.clip_pixels)[list(sample.frames)]
+        rows = model.visual_rows(tokens, sample.dense_positions)
+        hidden, _ = hidden_of(model, ids, rows)
+        prompt = model.prompt_vector(hidden[info["prompt_embedding_position"]]).float()
+    exact = reference.expected[f"{name}/prompt_embedding"]
+    reference_error = (recorded[f"{name}/bf16_rope32/prompt_embedding"].float() - exact).abs().max()
+    assert (prompt - exact).abs().max() <= 2 * reference_error
