@@ -26,6 +26,8 @@ COMMANDS = {
     "chat": ("chat", "chat"),
     "leaderboard": ("leaderboard", "app"),
     "compare": ("compare", "compare"),
+    "explain": ("explain", "explain"),
+    "cite": ("cite", "cite"),
     "reproduce": ("reproduce", "reproduce"),
     "doctor": ("doctor", "doctor"),
 }
