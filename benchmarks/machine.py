@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,19 @@ def describe() -> dict[str, Any]:
     if torch is not None and torch.cuda.is_available():
         facts["accelerator"] = torch.cuda.get_device_name(0)
     return facts
+
+
+def gpu_names() -> list[str]:
+    """Names, for ``CUDA_VISIBLE_DEVICES``, of the GPUs that this process may use; found without loading torch."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return [name for part in visible.split(",") if (name := part.strip()) and name != "-1"]
+    try:
+        done = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=30)
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    n_cards = sum(line.startswith("GPU ") for line in done.stdout.splitlines())
+    return [str(number) for number in range(n_cards)] if done.returncode == 0 else []
 
 
 def _cgroup_folders(proc: Path, mount: Path, controller: str) -> list[Path]:

@@ -1,4 +1,4 @@
-"""``rvos runs``: look at run folders and export what they hold."""
+"""``rvos runs``: look at run folders, join them, and export what they hold."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Look at run folders and export their scores.",
+    help="Look at run folders, join shards, export scores.",
     epilog="Example: rvos runs show runs/mine",
 )
 
@@ -62,6 +62,23 @@ def export(
         if path is not None:
             write_text(path, text())
             print(path)
+
+
+@app.command(epilog="Example: rvos runs merge runs/shard1 runs/shard2 --out runs/mine")
+def merge(
+    shards: Annotated[list[Path], typer.Argument(help="Run folders of rvos predict --shard.")],
+    out: Annotated[Path, typer.Option(help="The new run's folder.")],
+) -> None:
+    """Join shards, or other parts of one run, from folders of their own. Exit code 1 where videos are missing."""
+    from ..benchmarks.merge import merge_runs
+
+    run = merge_runs(shards, out)
+    n_videos = len({line.video_id for line in run.predictions()})
+    print(f"{n_videos} videos, {run.record.status}{f': {run.record.reason}' if run.record.reason else ''}")
+    print(f"Score it with: rvos evaluate --predictions {run.path}")
+    print(run.path)
+    if run.record.status != "finished":
+        raise typer.Exit(1)
 
 
 def _print_state(run: object) -> None:
