@@ -80,6 +80,9 @@ class VideoLisaConfig(PreTrainedConfig):
                 f"[SEG] is token {self.seg_token_id} but the vocabulary has {self.text_config.vocab_size} rows; "
                 "resize the embeddings or correct seg_token_id."
             )
+        rope = self.text_config.rope_parameters["rope_type"]
+        if rope != "default":
+            raise UsageError(f"Phi-3's rotary embedding must be the default one, found '{rope}' (longer contexts).")
         decoder = self.sam_config.mask_decoder_config
         if decoder.hidden_size != self.prompt_dim:
             raise UsageError(

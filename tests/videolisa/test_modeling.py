@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from transformers import Phi3Config
 
 from rvos.datasets.errors import UnknownNameError, UsageError
 from rvos.videolisa.configuration import VideoLisaConfig
@@ -64,6 +65,14 @@ def test_config_refuses_parts_that_do_not_fit(tiny: Any) -> None:
         VideoLisaConfig(config.text_config, config.vision_config, config.sam_config, seg_token_id=10**6)
     with pytest.raises(UnknownNameError):
         VideoLisaConfig(config.text_config, seg_token_id=1, temporal_strategy="dense")
+    long = Phi3Config(
+        hidden_size=32,
+        num_attention_heads=4,
+        pad_token_id=0,
+        rope_parameters={"rope_type": "longrope", "short_factor": [1.0] * 4, "long_factor": [1.0] * 4},
+    )
+    with pytest.raises(UsageError, match="rotary"):
+        VideoLisaConfig(long, config.vision_config, config.sam_config, seg_token_id=1)
     again = VideoLisaConfig.from_dict(config.to_dict())
     assert again.to_dict() == config.to_dict() and again.tokens_per_frame == 16
 
