@@ -253,8 +253,9 @@ def _means(result: Result, dataset: str, protocol: str, threshold: str, merged: 
 
 
 def _own(result: Result, missing: str, dataset: str, protocol: str, threshold: str, merged: str) -> Reading:
-    values = (_percent(v) for v in (result.J_and_F, result.J, result.F))
-    return Reading(dataset, protocol, missing, threshold, "protocol", merged, *values, result.summary.n_counted)
+    both, j, f = (_percent(v) for v in (result.J_and_F, result.J, result.F))
+    n = result.summary.n_counted
+    return Reading(dataset, protocol, missing, threshold, "protocol", merged, both, j, f, n)
 
 
 def _over(

@@ -168,7 +168,7 @@ def cluster_sums(values: Sequence[float], clusters: Sequence[str]) -> tuple[NDAr
     names = {name: i for i, name in enumerate(dict.fromkeys(clusters))}
     index = np.array([names[name] for name in clusters], dtype=np.int64)
     sums = np.bincount(index, weights=np.asarray(values, float), minlength=len(names))
-    return sums, np.bincount(index, minlength=len(names)).astype(np.float64)
+    return sums.astype(np.float64), np.bincount(index, minlength=len(names)).astype(np.float64)
 
 
 def clustered_t(sums: NDArray[np.float64], counts: NDArray[np.float64]) -> ClusteredT:
