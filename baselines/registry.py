@@ -1,7 +1,8 @@
 """Predictors by name.
 
 A name is a line of the manifest, an entry point of group ``rvos.predictors`` of an installed package, or
-``package.module:attribute``. ``name:ARGUMENT`` loads a registered predictor from a checkpoint.
+``package.module:attribute``. ``name:ARGUMENT`` loads a registered predictor from a checkpoint, ``worker:COMMAND``
+starts a model in an environment of its own.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ MANIFEST = {
 MODELS = {"videolisa": "rvos.videolisa.predictor:VideoLisaPredictor"}
 
 ENTRY_POINTS = "rvos.predictors"
+#: ``worker:COMMAND`` is a model behind a process of its own.
+WORKER = "worker"
 
 
 def make_predictor(spec: str, dataset: RVOSDataset | None = None) -> Predictor:
@@ -42,7 +45,8 @@ def make_predictor(spec: str, dataset: RVOSDataset | None = None) -> Predictor:
     Args:
         spec: ``name``; ``name:ARGUMENT`` for ``from_pretrained(ARGUMENT)`` of a registered class, e.g.
             ``videolisa:checkpoints/mine``; or ``package.module:attribute``, a class with ``segment`` (made without
-            arguments), an object with ``segment``, or a function ``(video, text) -> (T, H, W)``.
+            arguments), an object with ``segment``, or a function ``(video, text) -> (T, H, W)``; or
+            ``worker:COMMAND``, see ``benchmarks.workers``.
         dataset: handed to registered predictors whose constructor asks for ``dataset`` (oracles, text-blind ones).
 
     Raises:
@@ -52,6 +56,10 @@ def make_predictor(spec: str, dataset: RVOSDataset | None = None) -> Predictor:
     """
     known = predictor_names()
     name, colon, argument = spec.partition(":")
+    if name == WORKER:
+        from ..benchmarks.workers import WorkerPredictor
+
+        return WorkerPredictor(argument)
     if name in known:
         return _registered(name, known[name], argument if colon else None, dataset)
     if not colon:
