@@ -19,7 +19,7 @@ $(VENV)/.core: pyproject.toml setup.py constraints.txt
 
 $(VENV)/.dev: $(VENV)/.core
 	$(PIP) -c constraints.txt torch==2.13.0
-	$(PIP) -c constraints.txt -e '.[models,hub,dev]'
+	$(PIP) -c constraints.txt -e '.[models,train,hub,dev]'
 	touch $@
 
 demo: $(VENV)/.core  ## the whole pipeline on the embedded benchmark: a table, overlays and a report in out/demo
@@ -46,6 +46,7 @@ check: $(VENV)/.dev  ## format, lint, types (of the built package: checkers cann
 bench: $(VENV)/.dev  ## speed as ratios within one run; writes docs/benchmarks.md
 	$(PIP) -c constraints.txt vos-benchmark trackeval opencv-python-headless
 	$(BIN)/python -m rvos.benchmarks.speed --write docs/benchmarks.md
+	$(BIN)/python -m rvos.videolisa.speed --write docs/benchmarks.md
 
 clean:  ## remove the environments and everything built
 	rm -rf $(VENV) $(VENV)-oldest build dist *.egg-info out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +13,7 @@ import typer
 #: extra -> the packages by which it is recognised
 EXTRAS = {
     "models": ("torch", "transformers", "sentencepiece", "safetensors", "av"),
+    "train": ("peft",),
     "hub": ("datasets", "huggingface_hub"),
 }
 
@@ -51,7 +53,7 @@ def _facts() -> dict[str, Any]:
         "cpu_quota": cgroup_cores(),
         "memory_left_gib": None if memory is None else round(memory / GIB, 1),
         "workers": worker_count(None, n_tasks=10**6),
-        "torch_device": _torch_device(),
+        "videolisa": _videolisa(),
         "extras": {name: _missing(packages) or "installed" for name, packages in EXTRAS.items()},
         "cache": str(cache_dir()),
         "config": str(config_file()),
@@ -71,17 +73,14 @@ def _problems(facts: dict[str, Any]) -> list[str]:
     return problems
 
 
-def _torch_device() -> str | None:
-    """The accelerator that torch sees; ``cpu`` without one, None without torch."""
-    from importlib.util import find_spec
-
-    if find_spec("torch") is None:
+def _videolisa() -> dict[str, Any] | None:
+    """How VideoLISA at its released size would run here: device, memory, whether it fits; None without its extra."""
+    if _missing(EXTRAS["models"]):
         return None
-    import torch
+    from ..videolisa.machine import fit
 
-    if torch.cuda.is_available():
-        return f"{torch.cuda.get_device_name(0)} x {torch.cuda.device_count()}"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
+    found = fit()
+    return {**asdict(found), "fits": found.fits}
 
 
 def _missing(packages: tuple[str, ...]) -> list[str]:

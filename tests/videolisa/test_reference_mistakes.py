@@ -201,6 +201,14 @@ def test_clip_images(case: Case) -> None:
         away(case.prompt_from_clip(wrong), case.expected("prompt_embedding"), PROMPT)
 
 
+def test_ids_of_the_fast_tokenizer(case: Case) -> None:
+    # It leaves out the lone prefix piece between the start of the text and the first role.
+    assert int(case.ids[0]) == case.processor.tokenizer.bos_id
+    fewer = torch.cat([case.ids[:1], case.ids[2:]])
+    found = case.model.prompt_vector(case.hidden(ids=fewer)[case.row - 1])
+    away(found, case.expected("prompt_embedding"), PROMPT)
+
+
 def test_text_after_seg_does_not_matter(case: Case) -> None:
     seg = int(torch.nonzero(case.ids == case.model.config.seg_token_id)[0])
     hidden = case.hidden(ids=case.ids[:seg])
@@ -226,7 +234,10 @@ def test_sam_images(case: Case) -> None:
     raw = torch.zeros(side, side, 3, dtype=torch.uint8)
     raw[:height, :width] = torch.from_numpy(processor.sam_image(frame).copy())
     padded_first = processor.normalise_sam(raw)
-    for pixels in (bicubic, stretched, bgr, padded_first):
+    planes = torch.from_numpy(frame.copy()).permute(2, 0, 1)[None].float()
+    without_antialiasing = F.interpolate(planes, (height, width), mode="bilinear", align_corners=False)  # as OpenCV's
+    opencv = processor.normalise_sam(without_antialiasing[0].permute(1, 2, 0).round().to(torch.uint8))
+    for pixels in (bicubic, stretched, bgr, padded_first, opencv):
         away(case.logits_from_sam(pixels), expected, LOGITS)
 
 
