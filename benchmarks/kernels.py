@@ -19,7 +19,7 @@ _BYTES = np.uint64(0x0F0F0F0F0F0F0F0F)
 _SPREAD = np.uint64(0x0101010101010101)
 
 
-@compiled("int64(uint64)")
+@compiled("int64(uint64)", inner=True)
 def _ones(word):  # type: ignore[no-untyped-def]
     """The number of set bits (the compiler knows this idiom and uses the machine's instruction)."""
     word = word - ((word >> _1) & _PAIRS)
@@ -27,44 +27,20 @@ def _ones(word):  # type: ignore[no-untyped-def]
     return np.int64((((word + (word >> _4)) & _BYTES) * _SPREAD) >> _56)
 
 
-@compiled("void(uint64[::1], int64, uint64[:, ::1])")
-def split_rows(bits, width, words):  # type: ignore[no-untyped-def]
-    """Cut bits that follow each other without gaps into rows of ``width``, each starting at a new word.
-
-    Args:
-        bits: at least the bits of all rows and three words more.
-        words: receives the rows (H, width / 64 rounded up); bits beyond ``width`` are 0.
-    """
-    height, n = words.shape
-    inside = (_1 << np.uint64(width & 63)) - _1 if width & 63 else ~_0
-    for y in range(height):
-        row, source = words[y], bits[(y * width) >> 6 :]
-        following, shift = source[1:], np.uint64((y * width) & 63)
-        if shift == _0:
-            for j in range(n):
-                row[j] = source[j]
-        else:
-            for j in range(n):
-                row[j] = (source[j] >> shift) | (following[j] << (_64 - shift))
-        row[n - 1] &= inside
-
-
 @compiled("UniTuple(int64, 5)(uint64[:, ::1])")
 def extent(words):  # type: ignore[no-untyped-def]
     """(area, top, bottom, left, right) of the object, the last two exclusive like slices; all 0 where it is empty."""
     height, n = words.shape
     columns = np.zeros(n, np.uint64)
-    area, top, bottom = 0, height, 0
+    area = top = bottom = 0
     for y in range(height):
-        row_area = 0
+        before = area
         for j in range(n):
-            row_area += _ones(words[y, j])
-        if row_area > 0:
-            area += row_area
-            top = min(top, y)
+            area += _ones(words[y, j])
+            columns[j] |= words[y, j]
+        if area > before:
+            top = y if before == 0 else top
             bottom = y + 1
-            for j in range(n):
-                columns[j] |= words[y, j]
     if area == 0:
         return 0, 0, 0, 0, 0
     first, last = 0, n - 1
@@ -83,7 +59,7 @@ def extent(words):  # type: ignore[no-untyped-def]
     return area, top, bottom, left, right
 
 
-@compiled("int64(uint64[::1], uint64[::1], int64, int64, int64, int64)")
+@compiled("int64(uint64[::1], uint64[::1], int64, int64, int64, int64)", inner=True)
 def _boundary(padded, out, rows, stride, n, width):  # type: ignore[no-untyped-def]
     """Pixels that differ from their right, lower or lower-right neighbour; returns their number.
 
@@ -111,7 +87,7 @@ def _boundary(padded, out, rows, stride, n, width):  # type: ignore[no-untyped-d
     return count
 
 
-@compiled("void(uint64[::1], uint64[::1], int64)")
+@compiled("void(uint64[::1], uint64[::1], int64)", inner=True)
 def _widen(wide, wider, step):  # type: ignore[no-untyped-def]
     """Every pixel of ``wide`` and its neighbours at the distance ``step`` (1 to 63) to the left and right."""
     shift, back = np.uint64(step), np.uint64(64 - step)
@@ -120,13 +96,13 @@ def _widen(wide, wider, step):  # type: ignore[no-untyped-def]
         wider[i] = word | (word << shift) | (word >> shift) | (wide[i - 1] >> back) | (wide[i + 1] << back)
 
 
-@compiled("void(uint64[::1], uint64[::1])")
+@compiled("void(uint64[::1], uint64[::1])", inner=True)
 def _add(out, more):  # type: ignore[no-untyped-def]
     for i in range(out.size):
         out[i] |= more[i]
 
 
-@compiled("void(uint64[::1], uint64[::1], int64, int64)")
+@compiled("void(uint64[::1], uint64[::1], int64, int64)", inner=True)
 def _dilate(source, out, stride, radius):  # type: ignore[no-untyped-def]
     """Dilate by the disk dx² + dy² <= radius²: widen every row as far as the disk is wide at dy, then add it there."""
     wide = np.zeros(source.size + 2, np.uint64)
@@ -185,15 +161,6 @@ def prepare(words, width, radius, top, first, n, planes):  # type: ignore[no-unt
     return count
 
 
-@compiled("int64(uint64[::1], uint64[::1], int64)")
-def _common(a, b, n):  # type: ignore[no-untyped-def]
-    """Bits set in both of the first n words."""
-    count = 0
-    for j in range(n):
-        count += _ones(a[j] & b[j])
-    return count
-
-
 @compiled("UniTuple(int64, 3)(uint64[:, ::1], int64, int64, int64, int64, uint64[:, ::1], int64, int64, int64, int64)")
 def overlap(a, a_top, a_first, a_n, a_stride, b, b_top, b_first, b_n, b_stride):  # type: ignore[no-untyped-def]
     """Pixels in both masks; of a's boundary within reach of b's; of b's boundary within reach of a's.
@@ -204,10 +171,10 @@ def overlap(a, a_top, a_first, a_n, a_stride, b, b_top, b_first, b_n, b_stride):
     top, bottom = max(a_top, b_top), min(a_top + a.shape[1] // a_stride, b_top + b.shape[1] // b_stride)
     first, last = max(a_first, b_first), min(a_first + a_n, b_first + b_n)
     both = a_matched = b_matched = 0
-    if first < last:
-        for y in range(top, bottom):
-            i, k = (y - a_top) * a_stride + first - a_first, (y - b_top) * b_stride + first - b_first
-            both += _common(a[0, i:], b[0, k:], last - first)
-            a_matched += _common(a[1, i:], b[2, k:], last - first)
-            b_matched += _common(a[2, i:], b[1, k:], last - first)
+    for y in range(top, bottom):
+        i, k = (y - a_top) * a_stride - a_first, (y - b_top) * b_stride - b_first
+        for j in range(first, last):
+            both += _ones(a[0, i + j] & b[0, k + j])
+            a_matched += _ones(a[1, i + j] & b[2, k + j])
+            b_matched += _ones(a[2, i + j] & b[1, k + j])
     return both, a_matched, b_matched

@@ -19,17 +19,17 @@ once per pair::
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..datasets.errors import DatasetError, UsageError
+from ..datasets.bitmask import BitMask
+from ..datasets.errors import UsageError
 
 BOUNDARY_TOLERANCE = 0.008  # of the image diagonal
-_MAX_PIXELS = 2**31
 
 
 @dataclass(frozen=True)
@@ -65,86 +65,6 @@ def j_and_f(gt: ArrayLike, pred: ArrayLike, void: ArrayLike | None = None) -> Fr
 
 
 # One mask, prepared once for many pairs -------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, eq=False)
-class BitMask:
-    """A binary mask, 64 pixels a word: 1/8 of the memory of a bool array, and the form that is scored.
-
-    Attributes:
-        height, width: in pixels.
-        words: uint64 (H, W / 64 rounded up); pixel x is bit x % 64 of word x // 64, bits beyond W are 0.
-    """
-
-    height: int
-    width: int
-    words: NDArray[np.uint64]
-
-    @classmethod
-    def from_array(cls, mask: NDArray[Any]) -> BitMask:
-        """From bool or integers (H, W), non-zero is the object. Raises UsageError for anything else."""
-        from . import kernels
-
-        _check_dtype(mask, "mask")
-        if mask.ndim != 2 or 0 in mask.shape:
-            raise UsageError(f"A mask has the shape (H, W), found {mask.shape}.")
-        if mask.dtype.itemsize > 1:
-            mask = mask != 0
-        height, width = mask.shape
-        packed = np.packbits(mask, bitorder="little")
-        bits = np.empty(len(packed) // 8 + 4, np.uint64)
-        bits.view(np.uint8)[: len(packed)] = packed
-        words = np.empty((height, -(-width // 64)), np.uint64)
-        kernels.split_rows(bits, width, words)
-        return cls(height, width, words)
-
-    @classmethod
-    def from_rle(cls, rle: Mapping[str, Any]) -> BitMask:
-        """From a COCO RLE ``{"size": [h, w], "counts": str, bytes or list of int}``, without a dense mask between.
-
-        Raises:
-            DatasetError: not an RLE, or its counts do not fill its size.
-        """
-        from . import rle_kernels
-
-        try:
-            height, width = (int(n) for n in rle["size"])
-            counts = rle["counts"]
-            if isinstance(counts, str):
-                counts = counts.encode("ascii")
-            if isinstance(counts, bytes):
-                runs = rle_kernels.rle_counts(np.frombuffer(bytearray(counts), np.uint8))
-            else:
-                runs = np.array(counts, np.int64).reshape(-1)
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise DatasetError(f"Not a COCO RLE with 'size' and 'counts' ({error}): {str(rle)[:80]}") from error
-        if height < 1 or width < 1 or height * width > _MAX_PIXELS:
-            raise DatasetError(f"A COCO RLE of the impossible size {height}x{width}: {str(rle)[:80]}")
-        if not runs.size or runs.min() < 0 or runs.max() > height * width or int(runs.sum()) != height * width:
-            raise DatasetError(f"A COCO RLE whose counts do not fill its size {height}x{width}: {str(rle)[:80]}")
-        words = np.zeros((height, -(-width // 64)), np.uint64)
-        rle_kernels.draw_runs(runs, words)
-        return cls(height, width, words)
-
-    def to_array(self) -> NDArray[np.bool_]:
-        """bool (H, W)."""
-        return np.unpackbits(self.words.view(np.uint8), axis=1, count=self.width, bitorder="little").view(np.bool_)
-
-    def __or__(self, other: BitMask) -> BitMask:
-        return self._with(self.words | self._words_of(other))
-
-    def __and__(self, other: BitMask) -> BitMask:
-        return self._with(self.words & self._words_of(other))
-
-    def __sub__(self, other: BitMask) -> BitMask:
-        return self._with(self.words & ~self._words_of(other))
-
-    def _with(self, words: NDArray[np.uint64]) -> BitMask:
-        return BitMask(self.height, self.width, words)
-
-    def _words_of(self, other: BitMask) -> NDArray[np.uint64]:
-        _check_sizes(self, other)
-        return other.words
 
 
 MaskLike = BitMask | NDArray[Any]

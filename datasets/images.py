@@ -1,7 +1,8 @@
 """Image files, read fast and strictly: label maps and grey masks (PNG), frames (PNG, JPEG), and one PNG writer.
 
-``png_labels`` gives what an evaluator of indexed masks sees, ``png_grey`` what OpenCV's grey reader sees. Nothing is
-guessed or padded: a file that is cut short, corrupt or of another kind raises ImageError with one line that names it.
+``png_labels`` gives what an evaluator of indexed masks sees, ``png_grey`` what OpenCV's grey reader sees, and
+``decode_flat`` a mask as bits, several times faster, for the files that nearly all masks are. Nothing is guessed or
+padded: a file that is cut short, corrupt or of another kind raises ImageError with one line that names it.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from .bitmask import BitMask
 from .errors import ImageError
 
 if TYPE_CHECKING:
@@ -88,6 +90,52 @@ def decode_png(data: bytes, path: str | os.PathLike[str]) -> PngImage:
     if chunks.colour == _PALETTE:
         return PngImage(pixels, "P", chunks.palette)
     return PngImage(pixels, "1" if chunks.depth == 1 else "L")
+
+
+@dataclass(frozen=True)
+class FlatPng:
+    """An 8-bit grey or indexed PNG of one object, as most masks are.
+
+    Attributes:
+        bits: the pixels that are not 0.
+        value: their value, 1 to 255; 0 where there are none.
+        palette: uint8 (n, 3) RGB for an indexed file, None for grey.
+    """
+
+    bits: BitMask
+    value: int
+    palette: NDArray[np.uint8] | None
+
+    def grey_bits(self) -> BitMask | None:
+        """Where ``png_grey`` is not 0; None for a palette that does not show this object on black."""
+        if self.palette is None:
+            return self.bits
+        colours = _grey_of_rgb(self.palette[[0, self.value]]) if self.value < len(self.palette) else (0, 0)
+        return self.bits if not colours[0] and (colours[1] or not self.value) else None
+
+
+def decode_flat(data: bytes, path: str | os.PathLike[str]) -> FlatPng | None:
+    """The bytes of a PNG file as a packed mask, or None where it is of another kind or holds more than two values.
+
+    Raises:
+        ImageError: as ``decode_png``.
+    """
+    if not data:
+        raise ImageError(f"{path}: the file is empty (0 bytes); write it again.")
+    chunks = _parse_chunks(data, path)
+    if chunks.interlaced or chunks.depth != 8 or chunks.colour not in (_GREY, _PALETTE):
+        return None
+    bits = BitMask.zeros(chunks.height, chunks.width)
+    value = _unfilter(chunks, path, 2, bits.words.view(np.uint8))[1]
+    return FlatPng(bits, value, chunks.palette if chunks.colour == _PALETTE else None) if value >= 0 else None
+
+
+def png_grey_bits(path: str | os.PathLike[str]) -> BitMask:
+    """Where ``png_grey`` is not 0, packed. Raises ImageError as ``read_png``."""
+    data = _read_bytes(path)
+    flat = decode_flat(data, path)
+    bits = flat.grey_bits() if flat is not None else None
+    return BitMask.from_array(grey_values(decode_png(data, path))) if bits is None else bits
 
 
 def png_labels(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
@@ -330,17 +378,27 @@ def _pictures(chunks: _Chunks) -> list[tuple[int, int]]:
 
 def _unfilter_rows(chunks: _Chunks, path: str | os.PathLike[str]) -> NDArray[np.uint8]:
     """The rows of packed samples: uint8 (H, bytes per row), a view into rows padded to whole words."""
+    rows, _ = _unfilter(chunks, path, chunks.height + 1, np.zeros((0, 0), np.uint8))
+    _, row_bytes = _pictures(chunks)[0]
+    return rows[1:, :row_bytes]
+
+
+def _unfilter(
+    chunks: _Chunks, path: str | os.PathLike[str], n_rows: int, bits: NDArray[np.uint8]
+) -> tuple[NDArray[np.uint8], int]:
+    """What ``png_kernels.unfilter`` makes of the pixels: the rows that stay, and the value that it returns."""
     raw = _inflate(chunks, path)
     from .png_kernels import unfilter
 
     stored = np.frombuffer(raw, np.uint8).reshape(chunks.height, -1)
-    row_bytes = stored.shape[1] - 1
-    words = np.empty((chunks.height, (row_bytes + 7) // 8), np.uint64)
+    words = np.empty((n_rows, (stored.shape[1] + 6) // 8), np.uint64)
+    words[0] = 0
     rows = words.view(np.uint8)
-    bad = unfilter(stored, rows, words)
-    if bad >= 0:
+    value = unfilter(stored, words, rows, bits)
+    if value < -1:
+        bad = -2 - value
         raise ImageError(f"{path}: corrupt PNG (row {bad} has filter type {stored[bad, 0]}); write it again.")
-    return rows[:, :row_bytes]
+    return rows, value
 
 
 def _unpack_bits(rows: NDArray[np.uint8], chunks: _Chunks) -> NDArray[np.uint8]:

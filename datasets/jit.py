@@ -12,16 +12,24 @@ from numba import njit
 if sys.byteorder != "little":
     raise ImportError("rvos packs pixels into little-endian words; this machine is big-endian.")
 
+#: What Python or C would need to call a loop takes a fifth of the time to compile it.
+_FOR_LOOPS_ONLY = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
-def compiled(signature: Any) -> Callable[[Callable[..., Any]], Any]:
+
+def compiled(signature: Any, inner: bool = False) -> Callable[[Callable[..., Any]], Any]:
     """Compile a function for one signature when its module is imported, or load it from numba's cache.
 
     The cache lies beside the module, else in the user's cache folder (NUMBA_CACHE_DIR overrides both).
+
+    Args:
+        signature: the types, as numba writes them.
+        inner: only other compiled functions call it.
     """
+    options = _FOR_LOOPS_ONLY if inner else {"no_cfunc_wrapper": True}
 
     def decorate(function: Callable[..., Any]) -> Any:
         try:
-            return njit(signature, nogil=True, cache=True)(function)
+            return njit(signature, nogil=True, cache=True, **options)(function)
         except RuntimeError as error:
             if "cannot cache" not in str(error):
                 raise
@@ -31,6 +39,6 @@ def compiled(signature: Any) -> Callable[[Callable[..., Any]], Any]:
                 RuntimeWarning,
                 stacklevel=2,
             )
-            return njit(signature, nogil=True)(function)
+            return njit(signature, nogil=True, **options)(function)
 
     return decorate

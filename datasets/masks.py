@@ -1,9 +1,12 @@
-"""Mask sources: the ways in which datasets keep masks, each decoded one frame at a time."""
+"""Mask sources: the ways in which datasets keep masks, each decoded one frame at a time.
+
+A source that can do so faster than by way of an array has ``bits(index)`` beside ``mask(index)``, the same mask packed;
+``packed_mask`` asks any source.
+"""
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,14 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .bitmask import BitMask, Rle
 from .errors import DatasetError
-from .images import png_grey, png_labels
+from .images import png_grey, png_grey_bits, png_labels
 from .types import BoolMask, Masklet, MaskSource
-
-Rle = Mapping[str, Any]
-
-#: the largest mask that is decoded; a broken size must not ask for all memory
-MAX_PIXELS = 1 << 28
 
 
 @dataclass(frozen=True)
@@ -33,6 +32,10 @@ class GreyPngMasks:
     def mask(self, index: int) -> BoolMask | None:
         path = self.paths[index]
         return None if path is None else png_grey(path) > 0
+
+    def bits(self, index: int) -> BitMask | None:
+        path = self.paths[index]
+        return None if path is None else png_grey_bits(path)
 
     def void(self, index: int) -> BoolMask | None:
         return None
@@ -80,10 +83,13 @@ class RleMasks:
         return cls(tuple(None if r is None else (height, width, r["counts"]) for r in rles), (height, width))
 
     def mask(self, index: int) -> BoolMask | None:
+        return self.bits(index).to_array()
+
+    def bits(self, index: int) -> BitMask:
         entry = self.rles[index]
         if entry is None:
-            return np.zeros(self.size, bool)
-        return decode_rle({"size": list(self.size), "counts": entry[2]})
+            return BitMask.zeros(*self.size)
+        return BitMask.from_rle({"size": list(self.size), "counts": entry[2]})
 
     def void(self, index: int) -> BoolMask | None:
         return None
@@ -96,9 +102,13 @@ class UnionMasks:
     parts: tuple[MaskSource, ...]
 
     def mask(self, index: int) -> BoolMask | None:
-        union: BoolMask | None = None
+        union = self.bits(index)
+        return None if union is None else union.to_array()
+
+    def bits(self, index: int) -> BitMask | None:
+        union: BitMask | None = None
         for part in self.parts:
-            mask = part.mask(index)
+            mask = packed_mask(part, index)
             if mask is not None:
                 union = mask if union is None else _joined(union, mask, part)
         return union
@@ -138,11 +148,23 @@ class EmptyMasks:
     def mask(self, index: int) -> BoolMask | None:
         return np.zeros(self.size, bool)
 
+    def bits(self, index: int) -> BitMask | None:
+        return BitMask.zeros(*self.size)
+
     def void(self, index: int) -> BoolMask | None:
         return None
 
 
-def _joined(union: BoolMask, mask: BoolMask, source: MaskSource) -> BoolMask:
+def packed_mask(source: MaskSource, index: int) -> BitMask | None:
+    """``source.mask(index)``, packed."""
+    if hasattr(source, "bits"):
+        bits: BitMask | None = source.bits(index)
+        return bits
+    mask = source.mask(index)
+    return None if mask is None else BitMask.from_array(mask)
+
+
+def _joined(union: BitMask, mask: BitMask, source: MaskSource) -> BitMask:
     if union.shape != mask.shape:
         place = getattr(source, "path", "ground truth")
         raise DatasetError(f"{place}: masks of one target are {union.shape} and {mask.shape}; expected one size.")
@@ -168,9 +190,6 @@ def select_labels(label_map: NDArray[np.uint8], labels: Sequence[int]) -> BoolMa
 def decode_rle(rle: Rle, place: str = "") -> BoolMask:
     """A COCO RLE dictionary (compressed string, bytes, or uncompressed list of counts) as bool (H, W).
 
-    The counts are checked before a pixel is written: pycocotools' own decoder writes past the end of the mask where
-    they do not fit its size.
-
     Args:
         rle: ``{"size": [h, w], "counts": ...}``.
         place: where it comes from, for the error message.
@@ -178,49 +197,7 @@ def decode_rle(rle: Rle, place: str = "") -> BoolMask:
     Raises:
         DatasetError: where the dictionary is not an RLE or its counts do not fill its size.
     """
-    try:
-        height, width = (operator.index(v) for v in rle["size"])
-        if min(height, width) < 1 or height * width > MAX_PIXELS:
-            raise ValueError(f"size {height}x{width}, expected 1 to {MAX_PIXELS} pixels")
-        counts = _run_lengths(rle["counts"])
-        if counts.min(initial=0) < 0 or counts.max(initial=0) > height * width or counts.sum() != height * width:
-            raise ValueError(f"counts sum to {counts.sum()}, expected {height * width}, none negative")
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        where = f"{place}: " if place else ""
-        raise DatasetError(f"{where}not a COCO RLE with 'size' and 'counts' ({error}): {str(rle)[:80]}") from error
-    runs = np.zeros(len(counts), bool)
-    runs[1::2] = True
-    return np.ascontiguousarray(np.repeat(runs, counts).reshape(width, height).T)
-
-
-def _run_lengths(counts: Any) -> NDArray[np.int64]:
-    """Run lengths, background first, from a list or from the compressed string of the COCO API.
-
-    The string keeps five bits a character, lowest first, bit 5 = more follow, bit 4 of the last = sign; from the
-    fourth run on it keeps the difference to the run before the last (cocodataset/cocoapi, rleFrString).
-    """
-    if isinstance(counts, list):
-        lengths = np.asarray(counts)
-        if lengths.ndim != 1 or lengths.dtype.kind not in "iu":
-            raise ValueError("the counts are not a list of whole numbers")
-        return lengths.astype(np.int64)
-    if not isinstance(counts, (str, bytes)):
-        raise TypeError("the counts are neither a list nor a string")
-    text = np.frombuffer(counts.encode("ascii") if isinstance(counts, str) else counts, np.uint8)
-    bits = text.astype(np.int64) - 48
-    if not len(text) or bits.min() < 0 or bits.max() > 63 or bits[-1] & 32:
-        raise ValueError("the counts are no compressed RLE string")
-    last = np.flatnonzero(bits & 32 == 0)
-    first = np.concatenate([[0], last[:-1] + 1])
-    n_characters = last - first + 1
-    if n_characters.max() > 7:
-        raise ValueError("a run of more than 35 bits")
-    place = np.arange(len(text)) - np.repeat(first, n_characters)
-    values = np.add.reduceat((bits & 31) << (5 * place), first)
-    values -= np.where(bits[last] & 16, np.int64(1) << (5 * n_characters), 0)
-    values[1::2] = np.cumsum(values[1::2])
-    values[2::2] = np.cumsum(values[2::2])
-    return values
+    return BitMask.from_rle(rle, place).to_array()
 
 
 def encode_rle(mask: NDArray[Any]) -> dict[str, Any]:

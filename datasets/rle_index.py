@@ -22,10 +22,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .bitmask import MAX_PIXELS, BitMask
 from .config import cache_dir, replace_file
 from .errors import DatasetError
 from .files import repeated_in
-from .masks import MAX_PIXELS, decode_rle
 from .types import BoolMask
 
 _CHUNK = 4 << 20  # bytes held at once
@@ -94,15 +94,18 @@ class RleFileMasks:
     size: tuple[int, int] | None
 
     def mask(self, index: int) -> BoolMask | None:
+        return self.bits(index).to_array()
+
+    def bits(self, index: int) -> BitMask:
         spans = _item_spans(self.path, self.stamp, self.start, self.end)
         if not 0 <= index < len(spans):
             raise DatasetError(f"{self._place}: holds {len(spans)} frames, frame number {index} was asked for.")
         rle = self._read_item(*spans[index])
         if rle is not None:
-            return decode_rle(rle, place=f"{self._place}, frame number {index}")
+            return BitMask.from_rle(rle, place=f"{self._place}, frame number {index}")
         if self.size is None:
             raise DatasetError(f"{self._place}: every frame is null, so the size of the masks is unknown.")
-        return np.zeros(self.size, bool)
+        return BitMask.zeros(*self.size)
 
     def void(self, index: int) -> BoolMask | None:
         return None

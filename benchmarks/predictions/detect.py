@@ -17,7 +17,7 @@ from .archives import ZipFiles
 from .base import ExpressionPredictions, MergedPredictions
 from .files import DirectoryFiles, MaskFiles
 from .folders import PngPredictions, sample_folders
-from .foreground import check_threshold, decode_mask_file
+from .foreground import check_threshold, decode_flat_file, decode_mask_file
 from .merged import N_ANNOTATORS, MergedFolders
 from .rle_json import RleJsonPredictions
 from .run_masks import RunMasks
@@ -172,7 +172,10 @@ def _bundles(files: MaskFiles, dataset: RVOSDataset) -> Iterator[str]:
 def _is_soft(files: MaskFiles, name: str) -> bool:
     """Whether a file holds so many grey values that they must be scores."""
     try:
-        image = decode_mask_file(files.read(name), files.where(name))
+        data = files.read(name)
+        if decode_flat_file(data, files.where(name)) is not None:
+            return False
+        image = decode_mask_file(data, files.where(name))
     except (PredictionMissing, PredictionInvalid):
         return False
     return image.mode in ("L", "I;16") and len(image.values()) > _SOFT_LEVELS

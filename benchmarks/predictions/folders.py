@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ...datasets.bitmask import BitMask
 from ...datasets.errors import PredictionInvalid, PredictionMissing
 from ...datasets.images import PngImage, grey_values
 from ...datasets.types import BoolMask, RVOSDataset, Sample
 from .base import Foreground
 from .files import DirectoryFiles, MaskFiles
-from .foreground import check_threshold, decode_mask_file, foreground_mask
+from .foreground import check_threshold, decode_flat_file, decode_mask_file, flat_foreground, foreground_mask
 
 
 @dataclass(frozen=True)
@@ -45,11 +46,18 @@ class PngPredictions:
     def mask(self, sample: Sample, frame_name: str, foreground: Foreground) -> BoolMask:
         """bool (H, W) at the file's own size. Raises PredictionMissing, PredictionInvalid."""
         name = self._file(sample, frame_name)
-        image = self._image(name)
-        label = sample.expression.tags.get("label")
-        if label is not None:
-            return _label_mask(image, int(label), self.files.where(name))
-        return foreground_mask(image, foreground, self.threshold, self.files.where(name))
+        return self._mask(sample, self.files.read(name), foreground, self.files.where(name))
+
+    def bits(self, sample: Sample, frame_name: str, foreground: Foreground) -> BitMask:
+        """``mask``, packed."""
+        name = self._file(sample, frame_name)
+        data, where = self.files.read(name), self.files.where(name)
+        if "label" not in sample.expression.tags:
+            flat = decode_flat_file(data, where)
+            bits = None if flat is None else flat_foreground(flat, foreground, self.threshold)
+            if bits is not None:
+                return bits
+        return BitMask.from_array(self._mask(sample, data, foreground, where))
 
     def grey(self, sample: Sample, frame_name: str) -> NDArray[np.uint8]:
         """The 8-bit grey picture that OpenCV sees, uint8 (H, W). Raises as ``mask``."""
@@ -66,6 +74,13 @@ class PngPredictions:
 
     def _image(self, name: str) -> PngImage:
         return decode_mask_file(self.files.read(name), self.files.where(name))
+
+    def _mask(self, sample: Sample, data: bytes, foreground: Foreground, where: str) -> BoolMask:
+        image = decode_mask_file(data, where)
+        label = sample.expression.tags.get("label")
+        if label is not None:
+            return _label_mask(image, int(label), where)
+        return foreground_mask(image, foreground, self.threshold, where)
 
     def _file(self, sample: Sample, frame_name: str) -> str:
         return f"{self._folder(sample)}/{frame_name}.png"

@@ -22,8 +22,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...datasets.bitmask import BitMask
 from ...datasets.errors import ImageError, PredictionInvalid, UsageError
-from ...datasets.images import PngImage, decode_png, grey_values
+from ...datasets.images import FlatPng, PngImage, decode_flat, decode_png, grey_values
 from ...datasets.types import BoolMask
 from .base import Foreground
 
@@ -33,14 +34,37 @@ _MAX_PIXELS = 1 << 27
 
 def decode_mask_file(data: bytes, where: str) -> PngImage:
     """Decode a PNG mask. Raises PredictionInvalid where it is none, is damaged, or claims more than 134 megapixels."""
-    if len(data) >= 24:
-        width, height = struct.unpack_from(">II", data, 16)
-        if data[:4] == b"\x89PNG" and width * height > _MAX_PIXELS:
-            raise PredictionInvalid(f"{where}: its header claims {width}x{height} pixels; write it again.")
+    _check_claimed_size(data, where)
     try:
         return decode_png(data, where)
     except ImageError as error:
         raise PredictionInvalid(str(error)) from error
+
+
+def decode_flat_file(data: bytes, where: str) -> FlatPng | None:
+    """The same as a packed mask; None for a file of another kind. Raises PredictionInvalid as ``decode_mask_file``."""
+    _check_claimed_size(data, where)
+    try:
+        return decode_flat(data, where)
+    except ImageError as error:
+        raise PredictionInvalid(str(error)) from error
+
+
+def _check_claimed_size(data: bytes, where: str) -> None:
+    if len(data) >= 24:
+        width, height = struct.unpack_from(">II", data, 16)
+        if data[:4] == b"\x89PNG" and width * height > _MAX_PIXELS:
+            raise PredictionInvalid(f"{where}: its header claims {width}x{height} pixels; write it again.")
+
+
+def flat_foreground(flat: FlatPng, rule: Foreground, threshold: float | None) -> BitMask | None:
+    """The same as ``foreground_mask`` for the files that most masks are; None where that one must decide."""
+    if rule == "nonzero-grey":
+        return flat.grey_bits()
+    if rule != "strict" or threshold is not None:
+        return None
+    plain = flat.value in (0, *_FULL_VALUES) if flat.palette is None else not flat.palette[0].any()
+    return flat.bits if plain else None
 
 
 def foreground_mask(image: PngImage, rule: Foreground, threshold: float | None, where: str) -> BoolMask:

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...datasets.bitmask import BitMask, Rle
 from ...datasets.errors import PredictionMissing
-from ...datasets.masks import Rle, decode_rle, encode_rle
+from ...datasets.masks import encode_rle
 from ...datasets.types import BoolMask, Sample
 from ..predictor import to_mask
 from .base import Foreground
@@ -61,10 +62,14 @@ class MemoryPredictions:
 
     def mask(self, sample: Sample, frame_name: str, foreground: Foreground) -> BoolMask:
         """bool (H, W); ``foreground`` has no say, the masks are binary. Raises PredictionMissing."""
+        return self.bits(sample, frame_name, foreground).to_array()
+
+    def bits(self, sample: Sample, frame_name: str, foreground: Foreground) -> BitMask:
+        """``mask``, packed."""
         rle = self._masks.get(sample.key, {}).get(frame_name)
         if rle is None:
             raise PredictionMissing(f"No mask was given for {sample.key}, frame {frame_name}.")
-        return decode_rle(rle)
+        return BitMask.from_rle(rle)
 
     def scores(self, sample: Sample, frame_name: str) -> NDArray[np.float32] | None:
         """None: masks are kept, no scores."""

@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...datasets.bitmask import BitMask, Rle
 from ...datasets.errors import DatasetError, PredictionInvalid, PredictionMissing
-from ...datasets.masks import Rle, decode_rle
 from ...datasets.types import BoolMask, RVOSDataset, Sample
 from .base import Foreground
 from .folders import sample_folders
@@ -91,12 +91,16 @@ class RleJsonPredictions:
 
     def mask(self, sample: Sample, frame_name: str, foreground: Foreground) -> BoolMask:
         """bool (H, W); ``foreground`` has no say, the masks are binary. Raises PredictionMissing, PredictionInvalid."""
+        return self.bits(sample, frame_name, foreground).to_array()
+
+    def bits(self, sample: Sample, frame_name: str, foreground: Foreground) -> BitMask:
+        """``mask``, packed."""
         place = f"{self.path}: {self._folders.get(sample.key, sample.key)}, frame {frame_name}"
         rle = self._rles(sample).get(frame_name)
         if rle is None:
             raise PredictionMissing(f"{place}: no mask.")
         try:
-            return decode_rle(rle, place=place)
+            return BitMask.from_rle(rle, place)
         except DatasetError as error:
             raise PredictionInvalid(str(error)) from error
 

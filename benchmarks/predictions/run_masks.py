@@ -26,9 +26,9 @@ from urllib.parse import unquote
 import numpy as np
 from numpy.typing import NDArray
 
+from ...datasets.bitmask import BitMask, Rle
 from ...datasets.config import replace_file
 from ...datasets.errors import DatasetError, PredictionInvalid, PredictionMissing, RunError
-from ...datasets.masks import Rle, decode_rle
 from ...datasets.types import BoolMask, Sample, Video
 from .base import Foreground
 
@@ -120,7 +120,11 @@ class RunMasks:
 
     def mask(self, sample: Sample, frame_name: str, foreground: Foreground) -> BoolMask:
         """bool (H, W); ``foreground`` has no say, the masks are binary. Raises PredictionMissing, PredictionInvalid."""
-        return self._video(sample.video.id).mask(sample.expression.id, frame_name)
+        return self.bits(sample, frame_name, foreground).to_array()
+
+    def bits(self, sample: Sample, frame_name: str, foreground: Foreground) -> BitMask:
+        """``mask``, packed."""
+        return self._video(sample.video.id).bits(sample.expression.id, frame_name)
 
     def scores(self, sample: Sample, frame_name: str) -> NDArray[np.float32] | None:
         """None: a run keeps masks, no scores."""
@@ -161,14 +165,14 @@ class _VideoMasks:
         except (PredictionMissing, PredictionInvalid) as error:
             return cls(path, error)
 
-    def mask(self, expression_id: str, frame_name: str) -> BoolMask:
+    def bits(self, expression_id: str, frame_name: str) -> BitMask:
         rles, position = self._of(expression_id), self._positions.get(frame_name)
         rle = None if position is None else rles[position]
         place = f"{self.path}: expression {expression_id}, frame {frame_name}"
         if rle is None:
             raise PredictionMissing(f"{place}: no mask was predicted.")
         try:
-            return decode_rle(rle, place=place)
+            return BitMask.from_rle(rle, place)
         except DatasetError as error:
             raise PredictionInvalid(str(error)) from error
 

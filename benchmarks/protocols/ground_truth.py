@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ...datasets.bitmask import BitMask
 from ...datasets.images import png_labels
-from ...datasets.masks import LabelMapMasks, select_labels
+from ...datasets.masks import LabelMapMasks, packed_mask, select_labels
 from ...datasets.types import BoolMask, MaskSource
-from ..metrics import BitMask, PreparedMask, prepare, score
+from ..metrics import MaskLike, PreparedMask, prepare, score
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,8 @@ class Truth:
     void: BitMask | None
 
     @classmethod
-    def of(cls, mask: BoolMask, void: BitMask | None = None) -> Truth:
-        """From a dense mask, bool (H, W)."""
+    def of(cls, mask: MaskLike, void: BitMask | None = None) -> Truth:
+        """From a packed mask or an array, bool (H, W)."""
         return cls(prepare(mask, void), void)
 
     @property
@@ -72,7 +73,7 @@ def _read(source: MaskSource, index: int, files: _LabelMaps) -> Truth | None:
         if path is None:
             return None
         return Truth.of(select_labels(files.labels(path), source.labels), files.void(path, source.void_label))
-    mask = source.mask(index)
+    mask = packed_mask(source, index)
     return None if mask is None else Truth.of(mask, _packed(source.void(index)))
 
 

@@ -12,10 +12,11 @@ from typing import ClassVar
 
 import numpy as np
 
+from ...datasets.bitmask import BitMask
 from ...datasets.errors import PredictionInvalid, PredictionMissing, ProtocolError
-from ...datasets.types import BoolMask, Masklet, RVOSDataset, Sample
+from ...datasets.types import Masklet, RVOSDataset, Sample
 from ..metrics import prepare
-from ..predictions.base import ExpressionPredictions, Foreground, MergedPredictions
+from ..predictions.base import ExpressionPredictions, Foreground, MergedPredictions, packed_prediction
 from . import summaries
 from .base import Protocol, Status, Summary, Trait, Unit, UnitScore
 from .ground_truth import Truth, TruthReader
@@ -43,7 +44,7 @@ class Entry:
     def unit(self) -> Unit:
         return unit_of(self.sample)
 
-    def add(self, name: str, truth: Truth, mask: BoolMask) -> None:
+    def add(self, name: str, truth: Truth, mask: BitMask) -> None:
         """Score one frame; ``mask`` has the ground truth's shape."""
         prepared = prepare(mask, truth.void)
         j, f = truth.score(prepared)
@@ -138,7 +139,7 @@ class PerExpressionProtocol(Protocol):
     ) -> None:
         """Add one frame to the entry, as 0 where no mask of the right size is there."""
         try:
-            mask = predictions.mask(entry.sample, name, self.foreground)
+            mask = packed_prediction(predictions, entry.sample, name, self.foreground)
             if mask.shape != truth.shape:
                 place = f"{predictions.path}: {dataset.prediction_path(entry.sample)}/{name}"
                 raise PredictionInvalid(_wrong_size(place, mask, truth))
@@ -197,7 +198,7 @@ def describe_frames(n_missing: int, n_invalid: int, n: int, first: str) -> str:
     return f"{' and '.join(parts)} of {n} frames; first: {first}" if parts else ""
 
 
-def _wrong_size(place: str, mask: BoolMask, truth: Truth) -> str:
+def _wrong_size(place: str, mask: BitMask, truth: Truth) -> str:
     return (
         f"{place}: {mask.shape[1]}x{mask.shape[0]} pixels, the ground truth has {truth.shape[1]}x{truth.shape[0]}; "
         "write masks at the video's own size."

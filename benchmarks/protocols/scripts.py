@@ -11,11 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import ClassVar
 
-import numpy as np
-
+from ...datasets.bitmask import BitMask
 from ...datasets.errors import PredictionError, PredictionInvalid, PredictionMissing
 from ...datasets.types import RVOSDataset
-from ..predictions.base import ExpressionPredictions, Foreground, MergedPredictions
+from ..predictions.base import ExpressionPredictions, Foreground, MergedPredictions, packed_prediction
 from . import summaries
 from .base import Status, Summary, Trait, UnitScore
 from .ground_truth import Truth
@@ -47,9 +46,9 @@ class ScriptProtocol(PerExpressionProtocol):
                 sizes = f"{_shape(size)} {_shape(truth.shape)} {_shape(size)}"
                 _crash(entry, f"ValueError: operands could not be broadcast together with shapes {sizes}")
                 return
-            truth = Truth.of(np.zeros(size, bool))  # the script adds nothing for a frame without a mask
+            truth = Truth.of(BitMask.zeros(*size))  # the script adds nothing for a frame without a mask
         try:
-            mask = predictions.mask(entry.sample, name, self.foreground)
+            mask = packed_prediction(predictions, entry.sample, name, self.foreground)
         except (PredictionMissing, PredictionInvalid) as error:
             _crash(entry, _NO_FRAME, error)
             return
@@ -143,7 +142,7 @@ class MeViSOfficial(ScriptProtocol):
                 self.judge_missing_video(dataset, entry)
                 continue
             try:
-                entry.size = predictions.mask(entry.sample, "00000", self.foreground).shape
+                entry.size = packed_prediction(predictions, entry.sample, "00000", self.foreground).shape
             except (PredictionMissing, PredictionInvalid) as error:
                 _crash(entry, _NO_FIRST_FRAME, error)
 

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from rvos.benchmarks.predictions import open_predictions
 from rvos.benchmarks.predictions.archives import ZipFiles
+from rvos.benchmarks.predictions.base import Foreground
 from rvos.benchmarks.predictions.files import DirectoryFiles
 from rvos.benchmarks.predictions.folders import PngPredictions
 from rvos.benchmarks.predictions.foreground import cutoff
@@ -108,6 +109,26 @@ def test_strict_refuses_what_nobody_can_tell(tmp_path: Path, name: str) -> None:
     with pytest.raises(PredictionInvalid, match=words) as raised:
         predictions_with(tmp_path, image).mask(SAMPLE, FRAME, "strict")
     assert f"{FRAME}.png" in str(raised.value) and "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("threshold", [None, 0.5])
+@pytest.mark.parametrize("name", [*READABLE, *UNSEEN_BY_SCRIPTS, *REFUSED, "38", "38 and 60", "full 38", "empty"])
+def test_packed_masks_are_the_same(tmp_path: Path, name: str, threshold: float | None) -> None:
+    """``bits`` gives what ``mask`` gives, or refuses the file in the same words."""
+    more = {"38": values(38), "38 and 60": values(38, 60), "full 38": values(38, 38), "empty": values(0)}
+    refused = {key: image for key, (image, _) in REFUSED.items()}
+    images = {**READABLE, **UNSEEN_BY_SCRIPTS, **refused, **{k: Image.fromarray(v) for k, v in more.items()}}
+    predictions = predictions_with(tmp_path, images[name], threshold)
+    rules: tuple[Foreground, ...] = ("strict", "nonzero-grey", "grey-50")
+    for rule in rules:
+        try:
+            mask = predictions.mask(SAMPLE, FRAME, rule)
+        except PredictionInvalid as error:
+            with pytest.raises(PredictionInvalid) as raised:
+                predictions.bits(SAMPLE, FRAME, rule)
+            assert str(raised.value) == str(error)
+        else:
+            assert np.array_equal(predictions.bits(SAMPLE, FRAME, rule).to_array(), mask)
 
 
 @pytest.mark.parametrize("value", [0, 1, 100, 255])
