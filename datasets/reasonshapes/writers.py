@@ -7,12 +7,10 @@ that looks like a data set.
 
 from __future__ import annotations
 
-import io
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,15 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..errors import DatasetError, UnknownNameError, UsageError
+from ..errors import UnknownNameError
+from ..layouts.files import JsonObject, made, save_binary, save_indexed, staged
+from ..layouts.writers import FIRST_GROUP, NO_OBJECT
 from ..masks import encode_rle
 from .davis import ANNOTATORS, DavisObject, describe_objects
 from .generate import GeneratedSample, GeneratedVideo, generate
 
 SOURCE = "ReasonShapes"
-NO_OBJECT, FIRST_GROUP = 0, 1000
-"""Object ids in the ReasonVOS layout, which knows one object per expression: 0 where there is no target, and ids from
-1000 on for targets of several things."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +104,7 @@ def write(
     if chosen not in splits:
         raise UnknownNameError(f"split of layout {layout}", chosen, [s for s in splits if s])
     options = Options(chosen, no_target, frame_step or step, test_videos, public_masks, jpeg_quality)
-    with _staged(Path(root)) as stage:
+    with staged(Path(root)) as stage:
         return writer(stage, Path(root), videos, options)
 
 
@@ -139,11 +136,11 @@ def write_mask_dict_at_scale(
     """
     tracks = _tracks(pool, n_frames, height, width)
     names = [f"{t:05d}" for t in range(n_frames)]
-    with _staged(Path(root)) as stage, _JsonObject(stage / "mask_dict.json") as masks:
+    with staged(Path(root)) as stage, JsonObject(stage / "mask_dict.json") as masks:
         for k in range(n_annotations):
             track, begin = tracks[k % len(tracks)], k // len(tracks) % n_frames
             masks.add_raw(str(k), "[" + ", ".join(track[begin:] + track[:begin]) + "]")
-        with _JsonObject(stage / "meta_expressions.json", "videos") as meta:
+        with JsonObject(stage / "meta_expressions.json", "videos") as meta:
             for number, first in enumerate(range(0, n_annotations, objects_per_video)):
                 ids = range(first, min(first + objects_per_video, n_annotations))
                 expressions = {
@@ -160,7 +157,7 @@ def write_mask_dict_at_scale(
 
 def _write_reasonvos(stage: Path, root: Path, videos: Iterable[GeneratedVideo], options: Options) -> Written:
     n_videos = n_expressions = 0
-    with _JsonObject(stage / "meta_expressions.json", "videos") as meta:
+    with JsonObject(stage / "meta_expressions.json", "videos") as meta:
         for video in videos:
             names = _names(video, options)
             targets = _reasonvos_targets(video)
@@ -177,10 +174,10 @@ def _write_reasonvos(stage: Path, root: Path, videos: Iterable[GeneratedVideo], 
                 for sample in video.samples
             ]
             meta.add(video.id, {"source": SOURCE, "frames": names, "expressions": expressions})
-            folders = {ids: _made(stage / "Annotations" / f"{SOURCE}_{video.id}_{n}") for ids, n in targets.items()}
+            folders = {ids: made(stage / "Annotations" / f"{SOURCE}_{video.id}_{n}") for ids, n in targets.items()}
             for name, labels in _write_frames(stage / "JPEGImages" / video.id, video, names, options):
                 for ids, folder in folders.items():
-                    _save_binary(np.isin(labels, ids), folder / f"{name}.png")
+                    save_binary(np.isin(labels, ids), folder / f"{name}.png")
             n_videos, n_expressions = n_videos + 1, n_expressions + len(expressions)
     return Written(root, n_videos, n_expressions, 0)
 
@@ -199,13 +196,13 @@ def _reasonvos_targets(video: GeneratedVideo) -> dict[tuple[int, ...], int]:
 
 
 def _write_mevis(stage: Path, root: Path, videos: Iterable[GeneratedVideo], options: Options) -> Written:
-    folder = _made(stage / options.split)
+    folder = made(stage / options.split)
     withheld = options.split == "valid"
     counts = _Counts()
     next_anno = 0
     with ExitStack() as files:
-        meta = files.enter_context(_JsonObject(folder / "meta_expressions.json", "videos"))
-        masks = None if withheld else files.enter_context(_JsonObject(folder / "mask_dict.json"))
+        meta = files.enter_context(JsonObject(folder / "meta_expressions.json", "videos"))
+        masks = None if withheld else files.enter_context(JsonObject(folder / "mask_dict.json"))
         for number, (video, samples) in enumerate(counts.fitting(videos, 0 if options.no_target else 1, 255)):
             names = _names(video, options)
             annos = {thing.id: next_anno + k for k, thing in enumerate(video.things)}
@@ -247,17 +244,17 @@ def _write_ref_youtube_vos(stage: Path, root: Path, videos: Iterable[GeneratedVi
     if options.split == "train":
         return _write_ref_youtube_vos_train(stage, root, videos, options)
     counts = _Counts()
-    folder = _made(stage / "valid")
-    valid = _made(stage / "meta_expressions" / "valid") / "meta_expressions.json"
-    test = _made(stage / "meta_expressions" / "test") / "meta_expressions.json"
-    with _JsonObject(valid, "videos") as valid_meta, _JsonObject(test, "videos") as test_meta:
+    folder = made(stage / "valid")
+    valid = made(stage / "meta_expressions" / "valid") / "meta_expressions.json"
+    test = made(stage / "meta_expressions" / "test") / "meta_expressions.json"
+    with JsonObject(valid, "videos") as valid_meta, JsonObject(test, "videos") as test_meta:
         for video, samples in counts.fitting(videos, 1, 1):
             names = _names(video, options)
             valid_meta.add(video.id, _youtube_entry(samples, names, with_ids=False))
             for name, labels in _write_frames(folder / "JPEGImages" / video.id, video, names, options):
                 for k, sample in enumerate(samples if options.public_masks else ()):
-                    target = _made(folder / "Annotations" / video.id / str(k))
-                    _save_binary(np.isin(labels, sample.object_ids), target / f"{name}.png")
+                    target = made(folder / "Annotations" / video.id / str(k))
+                    save_binary(np.isin(labels, sample.object_ids), target / f"{name}.png")
         for video, samples in counts.fitting(options.test_videos, 1, 1):
             names = _names(video, options)
             for meta in (valid_meta, test_meta):
@@ -274,16 +271,16 @@ def _write_ref_youtube_vos_train(
     stage: Path, root: Path, videos: Iterable[GeneratedVideo], options: Options
 ) -> Written:
     counts = _Counts()
-    folder = _made(stage / "train")
-    path = _made(stage / "meta_expressions" / "train") / "meta_expressions.json"
-    with _JsonObject(path, "videos") as meta, _JsonObject(folder / "meta.json", "videos") as objects:
+    folder = made(stage / "train")
+    path = made(stage / "meta_expressions" / "train") / "meta_expressions.json"
+    with JsonObject(path, "videos") as meta, JsonObject(folder / "meta.json", "videos") as objects:
         for video, samples in counts.fitting(videos, 1, 1):
             names = _names(video, options)
             meta.add(video.id, _youtube_entry(samples, names, with_ids=True))
-            masks = _made(folder / "Annotations" / video.id)
+            masks = made(folder / "Annotations" / video.id)
             seen: dict[int, list[str]] = {thing.id: [] for thing in video.things}
             for name, labels in _write_frames(folder / "JPEGImages" / video.id, video, names, options):
-                _save_indexed(labels, masks / f"{name}.png")
+                save_indexed(labels, masks / f"{name}.png")
                 for thing_id in np.unique(labels[labels > 0]):
                     seen[int(thing_id)].append(name)
             listed = {
@@ -309,11 +306,11 @@ def _youtube_entry(samples: Sequence[GeneratedSample], names: list[str], *, with
 
 def _write_ref_davis17(stage: Path, root: Path, videos: Iterable[GeneratedVideo], options: Options) -> Written:
     original = stage / "DAVIS" if options.split == "valid" else None
-    converted = _made(stage / options.split)
-    path = _made(stage / "meta_expressions" / options.split) / "meta_expressions.json"
+    converted = made(stage / options.split)
+    path = made(stage / "meta_expressions" / options.split) / "meta_expressions.json"
     semantics: dict[str, dict[str, str]] = {}
     texts: list[tuple[str, DavisObject]] = []
-    with _JsonObject(path, "videos") as meta, _JsonObject(converted / "meta.json", "videos") as objects:
+    with JsonObject(path, "videos") as meta, JsonObject(converted / "meta.json", "videos") as objects:
         for video in videos:
             described = describe_objects(video)
             semantics[video.id] = {str(o.label): o.category for o in described}
@@ -324,10 +321,10 @@ def _write_ref_davis17(stage: Path, root: Path, videos: Iterable[GeneratedVideo]
             objects.add(video.id, {"objects": {k: {"category": c} for k, c in semantics[video.id].items()}})
             _write_davis_frames(converted, original, video, described, names, options)
     if original is not None:
-        val = _made(original / "ImageSets" / "2017") / "val.txt"
+        val = made(original / "ImageSets" / "2017") / "val.txt"
         val.write_text("".join(f"{video_id}\n" for video_id in semantics), encoding="utf-8")
         (original / "davis_semantics.json").write_text(json.dumps(semantics, indent=1), encoding="utf-8")
-        write_davis_texts(_made(stage / "davis_text_annotations"), texts)
+        write_davis_texts(made(stage / "davis_text_annotations"), texts)
     return Written(root, len(semantics), len(ANNOTATORS) * len(texts), 0)
 
 
@@ -368,9 +365,9 @@ def _write_davis_frames(
             (folders[1], original / "Annotations_unsupervised" / "480p" / video.id),
         ]
     )
-    _made(folders[1])
+    made(folders[1])
     for name, labels in _write_frames(folders[0], video, names, options):
-        _save_indexed(relabel[labels], folders[1] / f"{name}.png")
+        save_indexed(relabel[labels], folders[1] / f"{name}.png")
     for source, copy in copies:
         shutil.copytree(source, copy)
 
@@ -400,118 +397,18 @@ class _Counts:
         return Written(root, self.n_videos, self.n_expressions, self.n_left_out)
 
 
-class _JsonObject:
-    """Writes a JSON object entry by entry; with ``wrap``, the object is the one value of another object."""
-
-    def __init__(self, path: Path, wrap: str | None = None) -> None:
-        self._path = path
-        self._wrap = wrap
-        self._keys: set[str] = set()
-
-    def __enter__(self) -> _JsonObject:
-        self._file = self._path.open("w", encoding="utf-8")
-        self._file.write("{" if self._wrap is None else f'{{"{self._wrap}": {{')
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._file.write("}" if self._wrap is None else "}}")
-        self._file.close()
-
-    @property
-    def n(self) -> int:
-        return len(self._keys)
-
-    def add(self, key: str, value: Any) -> None:
-        self.add_raw(key, json.dumps(value))
-
-    def add_raw(self, key: str, text: str) -> None:
-        """An entry whose value is already JSON text. Raises DatasetError where the key was there before."""
-        if key in self._keys:
-            raise DatasetError(f"'{key}' occurs twice in {self._path.name}; give every video its own id.")
-        self._file.write(f"{', ' if self._keys else ''}{json.dumps(key)}: {text}")
-        self._keys.add(key)
-
-
-@contextmanager
-def _staged(root: Path) -> Iterator[Path]:
-    """A folder beside ``root`` whose contents are moved into it at the end, or removed where something went wrong."""
-    stage = root.parent / f".{root.name}.partial-{os.getpid()}"
-    stage.mkdir(parents=True)
-    try:
-        yield stage
-        _move_into(stage, root)
-    finally:
-        shutil.rmtree(stage, ignore_errors=True)
-
-
-def _move_into(stage: Path, root: Path) -> None:
-    """Renames, which is atomic where ``root`` is new; into an existing root folder by folder, never over anything."""
-    if not root.exists():
-        stage.rename(root)
-        return
-    units = list(_units(stage, root))
-    taken = [str(target) for _, target in units if target.exists() or target.is_symlink()]
-    if taken:
-        raise UsageError(f"Already there: {', '.join(taken)}. Remove it or give another folder.")
-    for source, target in units:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        source.rename(target)
-
-
-def _units(stage: Path, root: Path) -> Iterator[tuple[Path, Path]]:
-    """What to rename: top-level entries, except that splits share the folder ``meta_expressions``."""
-    for entry in sorted(stage.iterdir()):
-        if entry.name == "meta_expressions":
-            yield from ((part, root / entry.name / part.name) for part in sorted(entry.iterdir()))
-        else:
-            yield entry, root / entry.name
-
-
 def _names(video: GeneratedVideo, options: Options) -> list[str]:
     return [f"{t * options.frame_step:05d}" for t in range(video.n_frames)]
-
-
-def _made(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def _write_frames(
     folder: Path, video: GeneratedVideo, names: Sequence[str], options: Options
 ) -> Iterator[tuple[str, NDArray[np.uint8]]]:
     """Writes the JPEG of each frame and then gives its name and labels, uint8 (H, W)."""
-    _made(folder)
+    made(folder)
     for name, frame in zip(names, video.frames(), strict=True):
         Image.fromarray(frame.rgb).save(folder / f"{name}.jpg", quality=options.jpeg_quality)
         yield name, frame.labels
-
-
-def _save_binary(mask: NDArray[np.bool_], path: Path) -> None:
-    """Mode L, values 0 and 255."""
-    _save_png(Image.fromarray(mask.astype(np.uint8) * np.uint8(255)), path)
-
-
-def _save_indexed(labels: NDArray[np.uint8], path: Path) -> None:
-    """Mode P with the DAVIS palette, values are object labels."""
-    image = Image.fromarray(labels)
-    image.putpalette(davis_palette())
-    _save_png(image, path)
-
-
-def _save_png(image: Image.Image, path: Path) -> None:
-    buffer = io.BytesIO()
-    image.save(buffer, format="PNG", compress_level=1)
-    path.write_bytes(buffer.getvalue())
-
-
-def davis_palette() -> list[int]:
-    """The PASCAL VOC colour map that DAVIS uses, 768 numbers: a label's bits go to the high bits of R, G and B."""
-    palette = np.zeros((256, 3), np.uint8)
-    for label in range(256):
-        for bit in range(8):
-            for channel in range(3):
-                palette[label, channel] |= (label >> (3 * bit + channel) & 1) << (7 - bit)
-    return [int(v) for v in palette.ravel()]
 
 
 def _tracks(pool: int, n_frames: int, height: int, width: int) -> list[list[str]]:

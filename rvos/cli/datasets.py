@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .dataset_files import convert
+
 if TYPE_CHECKING:
     from ..datasets.cards import Card
     from ..datasets.checks import CheckReport
@@ -19,6 +21,10 @@ app = typer.Typer(
     rich_markup_mode="rich",
     help="List, describe, check and measure datasets.",
     epilog="Example: rvos datasets check mevis/valid_u --root data/mevis",
+)
+
+app.command(epilog="Example: rvos datasets convert reasonvos --root data/ReasonVOS --to mevis --out data/as-mevis")(
+    convert
 )
 
 Name = Annotated[str, typer.Argument(metavar="DATASET[/SPLIT]", help="e.g. mevis/valid_u, reasonvos, davis/val")]

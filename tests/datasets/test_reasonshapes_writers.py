@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 from rvos.datasets.errors import DatasetError, UnknownNameError, UsageError
+from rvos.datasets.images import davis_palette
 from rvos.datasets.masks import decode_rle
 from rvos.datasets.mevis import MeViS
 from rvos.datasets.reasonshapes import KINDS, generate, write, write_mask_dict_at_scale
 from rvos.datasets.reasonshapes.davis import DavisObject, describe_objects
-from rvos.datasets.reasonshapes.writers import FIRST_GROUP, NO_OBJECT, davis_palette, write_davis_texts
+from rvos.datasets.reasonshapes.writers import FIRST_GROUP, NO_OBJECT, write_davis_texts
 from rvos.datasets.reasonvos import ReasonVOS
 from rvos.datasets.ref_davis17 import RefDAVIS17
 from rvos.datasets.ref_youtube_vos import RefYouTubeVOS
@@ -268,8 +269,8 @@ def test_ref_davis17_loader_reads_it(videos, tmp_path):
 
 def test_palette_is_the_one_of_davis():
     colours = [(0, 0, 0), (128, 0, 0), (0, 128, 0), (128, 128, 0), (0, 0, 128), (128, 0, 128), (0, 128, 128)]
-    assert davis_palette()[:21] == [value for colour in colours for value in colour]
-    assert len(davis_palette()) == 768
+    assert davis_palette().ravel()[:21].tolist() == [value for colour in colours for value in colour]
+    assert davis_palette().size == 768
 
 
 # The packs have real layouts ------------------------------------------------------------------------------------------

@@ -1,0 +1,210 @@
+"""What a layout is filled with, a video at a time, and what a file carries for the way back.
+
+The four layouts keep different facts. What one has no place for (ids of another layout, kinds, tags, frames without
+annotation) a conversion writes under the key ``rvos`` of the meta file, where other tools do not look; ``contents``
+reads it again, so that a dataset that comes back to its own layout is what it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ..errors import DatasetError
+from ..files import read_json
+from ..mevis import MeViS
+from ..types import BoolMask, Expression, Masklet, MaskSource, RVOSDataset, Sample, Video
+
+KEY = "rvos"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class VideoContent:
+    """A video with everything that is said about it.
+
+    Attributes:
+        video: its frames.
+        source: the collection that it comes from, e.g. ``MOSE``; the dataset's title where the file does not say.
+        expressions: as they were in the dataset that the data began in.
+        truths: their targets' masks in the same order, None where withheld.
+        objects: every annotated object by id.
+    """
+
+    video: Video
+    source: str
+    expressions: tuple[Expression, ...]
+    truths: tuple[Masklet | None, ...]
+    objects: Mapping[str, Masklet]
+
+
+@dataclass(frozen=True)
+class Targets:
+    """The masks that a video needs: its objects, and one more for every target that is no union of objects.
+
+    Attributes:
+        masks: by name; objects keep their id.
+        of: for every expression the names whose union it means; empty for a no-target, None where withheld.
+    """
+
+    masks: Mapping[str, Masklet]
+    of: tuple[tuple[str, ...] | None, ...]
+
+
+@dataclass(frozen=True)
+class PartlyAnnotated:
+    """Masks of which some frames are not annotated, although the file that holds them cannot say so."""
+
+    source: MaskSource
+    unannotated: frozenset[int]
+
+    def mask(self, index: int) -> BoolMask | None:
+        return None if index in self.unannotated else self.source.mask(index)
+
+    def void(self, index: int) -> BoolMask | None:
+        return self.source.void(index)
+
+
+def origin_of(dataset: RVOSDataset) -> str:
+    """``name/split`` of the dataset in which the data began: its own, or that of a file that was converted."""
+    return str(_kept_file(dataset).get("origin", dataset.id))
+
+
+def is_kept(dataset: RVOSDataset) -> bool:
+    """Whether the dataset's meta file was written by a conversion, with the key ``rvos``."""
+    return bool(_kept_file(dataset))
+
+
+def contents(dataset: RVOSDataset) -> Iterator[VideoContent]:
+    """The dataset's videos in order, as they were in the dataset that the data began in.
+
+    Raises:
+        DatasetError: an annotation that cannot be read, or a key ``rvos`` that does not fit its file.
+    """
+    kept = _kept_videos(dataset)
+    title = _title(origin_of(dataset).partition("/")[0])
+    for video in dataset.videos:
+        samples = dataset.samples_of(video.id)
+        own = kept.get(video.id)
+        if own is None:
+            yield _as_it_is(dataset, video, samples, title)
+        else:
+            yield _restored(dataset, video, samples, own)
+
+
+def targets_of(content: VideoContent) -> Targets:
+    """Which masks the expressions mean, as unions of objects where their ids are among them."""
+    masks = dict(content.objects)
+    named: list[tuple[str, ...] | None] = []
+    for expression, truth in zip(content.expressions, content.truths, strict=True):
+        ids = expression.object_ids
+        if truth is None:
+            named.append(None)
+        elif ids is not None and all(i in content.objects for i in ids):
+            named.append(tuple(dict.fromkeys(ids)))
+        else:
+            name = "+".join(ids) if ids else f"expression-{expression.layout_id}"
+            masks.setdefault(name, truth)
+            named.append((name,))
+    return Targets(masks, tuple(named))
+
+
+def kept_expression(expression: Expression) -> dict[str, Any]:
+    """What is written about an expression for the way back."""
+    return {
+        "id": expression.id,
+        "layout_id": expression.layout_id,
+        "object_ids": None if expression.object_ids is None else list(expression.object_ids),
+        "kind": expression.kind,
+        "is_sentence": expression.is_sentence,
+        "tags": dict(expression.tags),
+    }
+
+
+def meta_file_of(dataset: RVOSDataset) -> Path | None:
+    """The dataset's ``meta_expressions.json``, None where it has none (DAVIS's own text files)."""
+    files = [path for path in dataset.annotation_files() if path.name == "meta_expressions.json"]
+    return files[0] if files else None
+
+
+# Without and with a key ``rvos`` -------------------------------------------------------------------------------------
+
+
+def _as_it_is(dataset: RVOSDataset, video: Video, samples: Sequence[Sample], title: str) -> VideoContent:
+    expressions = tuple(sample.expression for sample in samples)
+    source = str(expressions[0].tags.get("source", title))
+    truths = tuple(dataset.ground_truth(sample) for sample in samples)
+    return VideoContent(video, source, expressions, truths, dataset.objects(video))
+
+
+def _restored(dataset: RVOSDataset, video: Video, samples: Sequence[Sample], kept: Mapping[str, Any]) -> VideoContent:
+    try:
+        names: dict[str, str] = kept["objects"]
+        frames = {name: index for index, name in enumerate(video.frame_names)}
+        gaps = {i: frozenset(frames[f] for f in listed) for i, listed in kept["unannotated"].items()}
+        records = kept["expressions"]
+        expressions = tuple(_expression(s.expression, record) for s, record in zip(samples, records, strict=True))
+        source, fps = str(kept["source"]), kept["fps"]
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        place = f"{meta_file_of(dataset)}: video '{video.id}'"
+        raise DatasetError(
+            f"{place}: the key '{KEY}' does not fit the video's expressions; convert again, or remove it."
+        ) from error
+    listed = _all_objects(dataset, video, names)
+    objects = {names[i]: _with_gaps(masklet, gaps.get(i)) for i, masklet in listed.items() if i in names}
+    truths = tuple(_truth(dataset, sample, gaps) for sample in samples)
+    return VideoContent(replace(video, fps=fps), source, expressions, truths, objects)
+
+
+def _all_objects(dataset: RVOSDataset, video: Video, names: Mapping[str, str]) -> Mapping[str, Masklet]:
+    """Also those of MeViS that no sentence names; its own files do not tell whose they are, the key does."""
+    if isinstance(dataset, MeViS) and dataset.masks is not None:
+        masks = dataset.masks
+        return {i: Masklet(video.frame_names, masks.source(i, video.size)) for i in names if i in masks}
+    return dataset.objects(video)
+
+
+def _expression(stored: Expression, record: Mapping[str, Any]) -> Expression:
+    ids = record["object_ids"]
+    return Expression(
+        id=record["id"],
+        text=stored.text,
+        object_ids=None if ids is None else tuple(ids),
+        kind=record["kind"],
+        is_sentence=record["is_sentence"],
+        layout_id=record["layout_id"],
+        tags=record["tags"],
+    )
+
+
+def _truth(dataset: RVOSDataset, sample: Sample, gaps: Mapping[str, frozenset[int]]) -> Masklet | None:
+    truth = dataset.ground_truth(sample)
+    parts = [gaps.get(i, frozenset()) for i in sample.expression.object_ids or ()]
+    return _with_gaps(truth, frozenset.intersection(*parts)) if truth is not None and parts else truth
+
+
+def _with_gaps(masklet: Masklet, unannotated: frozenset[int] | None) -> Masklet:
+    return Masklet(masklet.frame_names, PartlyAnnotated(masklet.source, unannotated)) if unannotated else masklet
+
+
+def _kept_videos(dataset: RVOSDataset) -> dict[str, Any]:
+    path = meta_file_of(dataset)
+    videos = read_json(path)["videos"] if path is not None else {}
+    return {name: entry[KEY] for name, entry in videos.items() if isinstance(entry.get(KEY), dict)}
+
+
+def _kept_file(dataset: RVOSDataset) -> dict[str, Any]:
+    """What the first video's key says about the whole file."""
+    return next(iter(_kept_videos(dataset).values()), {})
+
+
+def _title(name: str) -> str:
+    from ..cards import load_card
+    from ..errors import UnknownNameError
+
+    try:
+        return load_card(name).title
+    except UnknownNameError:  # a dataset of another package, without a card
+        return name

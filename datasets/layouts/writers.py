@@ -1,0 +1,508 @@
+"""One function a layout: content, a video at a time, becomes its files; what does not fit is reported as a loss.
+
+Frames are the files of the source, hard-linked or copied byte for byte. Memory is bounded by one video's RLE masks and
+one frame.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import DatasetError, ImageError
+from ..masks import encode_rle
+from ..types import BoolMask, Expression, Masklet, Video
+from .content import FORMAT, KEY, Targets, VideoContent, kept_expression, targets_of
+from .files import JsonObject, made, save_binary, save_indexed
+
+How = Literal["link", "copy", "none"]
+
+VOID = 255
+ANNOTATORS = 4
+NO_OBJECT, FIRST_GROUP = 0, 1000
+"""Object ids in the ReasonVOS layout, which knows one object per expression: 0 where there is no target, and ids from
+1000 on for targets of several things."""
+
+
+@dataclass
+class Loss:
+    """Something that the layout has no place for.
+
+    Attributes:
+        what: in words.
+        count: how often.
+        example: the first place.
+        kept: whether it is written under the key ``rvos``, so that a conversion back restores it.
+    """
+
+    what: str
+    count: int
+    example: str
+    kept: bool
+
+    def __str__(self) -> str:
+        fate = "kept for the way back" if self.kept else "lost"
+        return f"{fate}: {self.count} {self.what}, first {self.example}."
+
+
+@dataclass
+class Losses:
+    """Losses by kind, in the order of their first occurrence."""
+
+    found: dict[str, Loss] = field(default_factory=dict)
+
+    def add(self, what: str, example: str, *, count: int = 1, kept: bool = False) -> None:
+        if count:
+            self.found.setdefault(what, Loss(what, 0, example, kept)).count += count
+
+    def as_list(self) -> list[dict[str, Any]]:
+        return [asdict(loss) for loss in self.found.values()]
+
+
+@dataclass
+class Job:
+    """One conversion: where it writes, and what it counts.
+
+    Attributes:
+        stage: the folder that becomes the root.
+        split: of the layout, "" where it has none.
+        origin: ``name/split`` of the dataset in which the data began.
+        frames: whether frame files are hard-linked (copied where the disk differs), copied, or left out.
+    """
+
+    stage: Path
+    split: str
+    origin: str
+    frames: How
+    losses: Losses = field(default_factory=Losses)
+    n_videos: int = 0
+    n_expressions: int = 0
+    n_linked: int = 0
+    n_copied: int = 0
+    n_encoded: int = 0
+
+    def kept(
+        self,
+        content: VideoContent,
+        expressions: Sequence[Expression],
+        objects: Mapping[str, str],
+        unannotated: Mapping[str, list[str]],
+    ) -> dict[str, Any]:
+        """The value of the key ``rvos`` of a video. ``objects``: id in this layout -> id in the origin."""
+        return {
+            "format": FORMAT,
+            "origin": self.origin,
+            "source": content.source,
+            "fps": content.video.fps,
+            "objects": dict(objects),
+            "unannotated": dict(unannotated),
+            "expressions": [kept_expression(e) for e in expressions],
+        }
+
+    def wrote(self, expressions: Sequence[Expression]) -> None:
+        self.n_videos += 1
+        self.n_expressions += len(expressions)
+
+
+# ReasonVOS -----------------------------------------------------------------------------------------------------------
+
+
+def write_reasonvos(job: Job, videos: Iterable[VideoContent]) -> None:
+    """A folder of binary masks per object; a target of several objects, or of none, gets a folder of its own."""
+    with JsonObject(job.stage / "meta_expressions.json", "videos") as meta:
+        for content in videos:
+            video, targets = content.video, targets_of(content)
+            numbers = _folder_ids(targets)
+            expressions = []
+            for expression, names in zip(content.expressions, targets.of, strict=True):
+                if names is None:
+                    job.losses.add("sentences without masks", f"{video.id}/{expression.id}")
+                    continue
+                expressions.append((expression, numbers[names]))
+            prefix = f"{content.source}_{video.id}_"
+            for names, number in numbers.items():
+                folder = made(job.stage / "Annotations" / f"{prefix}{number}")
+                _write_binary(folder, video, targets, names, job)
+            _place_frames(job.stage / "JPEGImages" / video.id, video, job)
+            kept = job.kept(
+                content,
+                [e for e, _ in expressions],
+                {
+                    number: names[0]
+                    for names, number in numbers.items()
+                    if names and names[0] in content.objects and len(names) == 1
+                },
+                {},
+            )
+            entry = {
+                "source": content.source,
+                "frames": list(video.frame_names),
+                "expressions": [_reasonvos_expression(e, number, job) for e, number in expressions],
+                KEY: kept,
+            }
+            if _fits(video, expressions, job):
+                meta.add(video.id, entry)
+                job.wrote([e for e, _ in expressions])
+
+
+def _reasonvos_expression(expression: Expression, number: str, job: Job) -> dict[str, Any]:
+    fields: dict[str, Any] = {
+        "obj_id": int(number) if number.isdecimal() else number,
+        "exp_id": int(expression.layout_id) if _is_number(expression.layout_id) else expression.layout_id,
+        "exp_text": expression.text,
+        "is_sent": expression.is_sentence,
+    }
+    if job.origin.startswith("reasonshapes"):  # whose loader reads the same layout with these keys
+        fields |= {
+            "object_ids": [int(i) for i in expression.object_ids or ()],
+            "kind": expression.tags["kind"],
+            "tags": {key: value for key, value in expression.tags.items() if key != "kind"},
+        }
+    return fields
+
+
+def _folder_ids(targets: Targets) -> dict[tuple[str, ...], str]:
+    """The id of the folder of every object and of every other target; objects keep theirs where folders can."""
+    singles = list(targets.masks)
+    plain = all("_" not in name and "/" not in name and "+" not in name and " " not in name for name in singles)
+    ids = {(name,): name if plain else str(k) for k, name in enumerate(singles, start=1)}
+    groups = sorted({names for names in targets.of if names is not None and len(names) > 1})
+    free = (str(n) for n in range(FIRST_GROUP, FIRST_GROUP + len(groups) + len(ids)) if str(n) not in ids.values())
+    ids |= {names: number for names, number in zip(groups, free, strict=False)}
+    if () in targets.of:
+        ids[()] = str(NO_OBJECT)
+    return ids
+
+
+def _write_binary(folder: Path, video: Video, targets: Targets, names: tuple[str, ...], job: Job) -> None:
+    masklets = [targets.masks[name] for name in names]
+    n_void = 0
+    for index, name in enumerate(video.frame_names):
+        mask = _union([m.mask(index) for m in masklets]) if masklets else np.zeros(video.size, bool)
+        n_void += any(m.void(index) is not None for m in masklets)
+        if mask is not None:
+            save_binary(mask, folder / f"{name}.png")
+    _beyond(video, masklets, job)
+    job.losses.add("void areas of masks, which now count as background", f"{video.id} ({names})", count=n_void)
+
+
+# MeViS ---------------------------------------------------------------------------------------------------------------
+
+
+def write_mevis(job: Job, videos: Iterable[VideoContent]) -> None:
+    """RLE per annotation and frame; null is absent, so a frame without annotation cannot be told from one."""
+    folder, withheld = made(job.stage / job.split), job.split == "valid"
+    same_ids = job.origin.startswith("mevis/")
+    next_anno = 0
+    with ExitStack() as files:
+        meta = files.enter_context(JsonObject(folder / "meta_expressions.json", "videos"))
+        masks = None if withheld else files.enter_context(JsonObject(folder / "mask_dict.json"))
+        for number, content in enumerate(videos):
+            video, targets = content.video, targets_of(content)
+            annos = {name: name if same_ids else str(next_anno + k) for k, name in enumerate(targets.masks)}
+            next_anno += len(annos)
+            places = {name: k for k, name in enumerate(targets.masks)}
+            expressions, entries = [], {}
+            names_of = _unique_names(content.expressions)
+            for expression, name, means in zip(content.expressions, names_of, targets.of, strict=True):
+                if means is None and not withheld:
+                    job.losses.add("sentences without masks", f"{video.id}/{expression.id}")
+                    continue
+                entries[name] = {"exp": expression.text} | (
+                    {}
+                    if withheld or means is None
+                    else {"obj_id": [places[m] for m in means], "anno_id": [_int(annos[m]) for m in means]}
+                )
+                expressions.append(expression)
+            unannotated: dict[str, list[str]] = {}
+            for name, masklet in targets.masks.items() if masks is not None else ():
+                track, gaps = _track(video, masklet, job)
+                masks.add(annos[name], track)  # type: ignore[union-attr]
+                if gaps:
+                    unannotated[annos[name]] = gaps
+            _place_frames(folder / "JPEGImages" / video.id, video, job)
+            kept = job.kept(content, expressions, {annos[n]: n for n in content.objects}, unannotated)
+            if withheld:
+                job.losses.add("masks of objects, which this split withholds", video.id, count=len(content.objects))
+            if _fits(video, expressions, job):
+                entry = {"expressions": entries, "vid_id": number, "frames": list(video.frame_names), KEY: kept}
+                meta.add(video.id, entry)
+                job.wrote(expressions)
+
+
+def _track(video: Video, masklet: Masklet, job: Job) -> tuple[list[dict[str, Any] | None], list[str]]:
+    """RLE or None a frame, and the names of the frames that are not annotated."""
+    track: list[dict[str, Any] | None] = []
+    gaps = []
+    n_void = 0
+    for index, name in enumerate(video.frame_names):
+        mask = masklet.mask(index)
+        n_void += masklet.void(index) is not None
+        if mask is None:
+            gaps.append(name)
+        track.append(encode_rle(mask) if mask is not None and mask.any() else None)
+    _beyond(video, [masklet], job)
+    _gaps(video, len(gaps), job)
+    job.losses.add("void areas of masks, which now count as background", video.id, count=n_void)
+    return track, gaps
+
+
+# Ref-YouTube-VOS -----------------------------------------------------------------------------------------------------
+
+
+def write_ref_youtube_vos(job: Job, videos: Iterable[VideoContent]) -> None:
+    """``train``: label maps. ``valid``: binary masks per expression, as published in 2026."""
+    if job.split == "train":
+        _write_label_maps(job, videos, "train", _youtube_names, keep_void=False)
+        return
+    folder = made(job.stage / "valid")
+    path = made(job.stage / "meta_expressions" / "valid") / "meta_expressions.json"
+    with JsonObject(path, "videos") as meta:
+        for content in videos:
+            video, targets = content.video, targets_of(content)
+            names_of = _unique_names(content.expressions)
+            entries: dict[str, dict[str, Any]] = {}
+            objects: dict[str, str] = {}
+            for expression, name, means in zip(content.expressions, names_of, targets.of, strict=True):
+                entries[name] = {"exp": expression.text}
+                if means is not None:
+                    _write_binary(made(folder / "Annotations" / video.id / name), video, targets, means, job)
+                if means is not None and len(means) == 1 and means[0] in content.objects:
+                    entries[name]["obj_id"] = means[0]
+                    objects[means[0]] = means[0]
+            _resized(video, content.truths, job)
+            lost = [name for name in content.objects if name not in objects]
+            job.losses.add(
+                "objects that no sentence means alone", f"{video.id} object {(lost or [''])[0]}", count=len(lost)
+            )
+            _place_frames(folder / "JPEGImages" / video.id, video, job)
+            kept = job.kept(content, content.expressions, objects, {})
+            meta.add(video.id, {"expressions": entries, "frames": list(video.frame_names), KEY: kept})
+            job.wrote(content.expressions)
+
+
+def _resized(video: Video, truths: Sequence[Masklet | None], job: Job) -> None:
+    """Its readers bring masks to the size of the frames."""
+    try:
+        size = video.size
+    except (DatasetError, ImageError):  # no images, so no size to bring masks to
+        return
+    masks = (truth.mask(i) for truth in truths if truth is not None for i in range(len(video)))
+    first = next((mask for mask in masks if mask is not None), None)
+    if first is not None and first.shape != size and job.frames != "none":
+        job.losses.add("videos with masks of another size than their frames, to which readers resize them", video.id)
+
+
+def _youtube_names(expressions: Sequence[Expression], labels: Sequence[int]) -> list[str | None]:
+    return list(_unique_names(expressions))
+
+
+# Ref-DAVIS-17 --------------------------------------------------------------------------------------------------------
+
+
+def write_ref_davis17(job: Job, videos: Iterable[VideoContent]) -> None:
+    """The converted layout: label maps, and up to four sentences an object, numbered 4 * object + annotator."""
+    _write_label_maps(job, videos, job.split, _davis_names, keep_void=True)
+
+
+def _davis_names(expressions: Sequence[Expression], labels: Sequence[int]) -> list[str | None]:
+    """The numbers that the sentences had, or else the next annotator's of their object; None from the fifth on."""
+    own = [e.layout_id for e in expressions]
+    asked = {(label, int(name) % ANNOTATORS) for label, name in zip(labels, own, strict=True) if _is_number(name)}
+    if all(map(_is_number, own)) and len(set(own)) == len(own) == len(asked) and _told_apart(expressions):
+        return list(own)
+    position = {label: k for k, label in enumerate(dict.fromkeys(labels))}
+    said: dict[int, int] = {}
+    names: list[str | None] = []
+    for label in labels:
+        annotator = said.setdefault(label, 0)
+        said[label] += 1
+        names.append(str(ANNOTATORS * position[label] + annotator) if annotator < ANNOTATORS else None)
+    return names
+
+
+def _told_apart(expressions: Sequence[Expression]) -> bool:
+    return all(e.tags.get("annotator") == int(e.layout_id) % ANNOTATORS for e in expressions)
+
+
+# Label maps ----------------------------------------------------------------------------------------------------------
+
+Naming = Callable[[Sequence[Expression], Sequence[int]], "list[str | None]"]
+
+
+def _write_label_maps(job: Job, videos: Iterable[VideoContent], split: str, naming: Naming, *, keep_void: bool) -> None:
+    folder = made(job.stage / split)
+    path = made(job.stage / "meta_expressions" / split) / "meta_expressions.json"
+    with JsonObject(path, "videos") as meta, JsonObject(folder / "meta.json", "videos") as objects:
+        for content in videos:
+            video, targets = content.video, targets_of(content)
+            labels = _labels(video, targets, job)
+            single = list(_single_targets(content, targets, labels, job))
+            names_of = naming([e for e, _ in single], [label for _, label in single])
+            entries, expressions = {}, []
+            for (expression, label), name in zip(single, names_of, strict=True):
+                if name is None:
+                    job.losses.add("sentences beyond four about one object", f"{video.id}/{expression.id}")
+                    continue
+                entries[name] = {"exp": expression.text, "obj_id": str(label)}
+                expressions.append(expression)
+            if not _fits(video, expressions, job):
+                continue
+            gaps = _write_maps(made(folder / "Annotations" / video.id), video, targets, labels, job, keep_void)
+            _place_frames(folder / "JPEGImages" / video.id, video, job)
+            listed = {str(label): {"category": "unknown"} for label in labels.values()}
+            objects.add(video.id, {"objects": listed})
+            kept = job.kept(content, expressions, {str(labels[n]): n for n in content.objects if n in labels}, gaps)
+            meta.add(video.id, {"expressions": entries, "frames": list(video.frame_names), KEY: kept})
+            job.wrote(expressions)
+
+
+def _labels(video: Video, targets: Targets, job: Job) -> dict[str, int]:
+    """A label from 1 to 254 for every target; objects keep theirs where all are such numbers."""
+    names = list(targets.masks)
+    if all(_is_number(name) and 0 < int(name) < VOID for name in names):
+        return {name: int(name) for name in names}
+    job.losses.add("objects beyond the 254 labels of a map", video.id, count=max(0, len(names) - VOID + 1))
+    return {name: k for k, name in enumerate(names[: VOID - 1], start=1)}
+
+
+def _single_targets(
+    content: VideoContent, targets: Targets, labels: Mapping[str, int], job: Job
+) -> Iterator[tuple[Expression, int]]:
+    for expression, names in zip(content.expressions, targets.of, strict=True):
+        place = f"{content.video.id}/{expression.id}"
+        if names is None:
+            job.losses.add("sentences without masks", place)
+        elif not names:
+            job.losses.add("sentences without a target", place)
+        elif len(names) > 1:
+            job.losses.add("sentences about several objects", place)
+        elif names[0] in labels:
+            yield expression, labels[names[0]]
+        else:
+            job.losses.add("sentences about objects that have no label", place)
+
+
+def _write_maps(
+    folder: Path, video: Video, targets: Targets, labels: Mapping[str, int], job: Job, keep_void: bool
+) -> dict[str, list[str]]:
+    """Label maps of all frames that any object is annotated in. Gives the frames that single objects lack, by label."""
+    masklets = {label: targets.masks[name] for name, label in labels.items()}
+    gaps: dict[str, list[str]] = {}
+    for index, name in enumerate(video.frame_names):
+        masks = {label: masklet.mask(index) for label, masklet in masklets.items()}
+        annotated = {label: mask for label, mask in masks.items() if mask is not None}
+        if not annotated:
+            continue
+        for label in masks.keys() - annotated.keys():
+            gaps.setdefault(str(label), []).append(name)
+        voids = [void for m in masklets.values() if (void := m.void(index)) is not None]
+        labelled, n_covered = _painted(annotated, voids if keep_void else [])
+        save_indexed(labelled, folder / f"{name}.png")
+        place = f"{video.id}/{name}"
+        job.losses.add("pixels of objects that overlap others; the first keeps them", place, count=n_covered)
+        if not keep_void:
+            job.losses.add("void areas of masks, which now count as background", place, count=bool(voids))
+    _beyond(video, list(masklets.values()), job)
+    _gaps(video, sum(map(len, gaps.values())), job)
+    return gaps
+
+
+def _painted(masks: Mapping[int, BoolMask], voids: Sequence[BoolMask]) -> tuple[NDArray[np.uint8], int]:
+    """The label map, and how many pixels of objects other objects have taken."""
+    first = next(iter(masks.values()))
+    labels = np.zeros(first.shape, np.uint8)
+    n_covered = 0
+    for label, mask in masks.items():
+        free = mask & (labels == 0)
+        n_covered += int(mask.sum()) - int(free.sum())
+        labels[free] = label
+    for void in voids:
+        labels[void & (labels == 0)] = VOID
+    return labels, n_covered
+
+
+# Parts ---------------------------------------------------------------------------------------------------------------
+
+
+def _place_frames(folder: Path, video: Video, job: Job) -> None:
+    """The frames' files; pixels that have no file are written as PNG, without loss."""
+    if job.frames == "none":
+        return
+    if video.context_names and video.context_names != video.frame_names:
+        job.losses.add("frames around the scored ones", video.id, count=len(video.context_names) - len(video))
+    for name in video.frame_names:
+        path = video.source.path(name) if video.source is not None else None
+        if path is not None:
+            target = folder / f"{name}{path.suffix}"
+            made(target.parent)
+            _link_or_copy(path, target, job)
+            continue
+        try:
+            rgb = video.frame(video.frame_names.index(name))
+        except (DatasetError, ImageError):
+            job.losses.add("frames whose images are not in the source", f"{video.id}/{name}")
+            continue
+        from PIL import Image
+
+        made(folder)
+        Image.fromarray(rgb).save(folder / f"{name}.png")
+        job.n_encoded += 1
+
+
+def _link_or_copy(path: Path, target: Path, job: Job) -> None:
+    if job.frames == "link":
+        try:
+            os.link(path.resolve(), target)
+        except OSError:  # another disk, or a file system without links: counted, and said in the report
+            shutil.copyfile(path, target)
+            job.n_copied += 1
+        else:
+            job.n_linked += 1
+    else:
+        shutil.copyfile(path, target)
+        job.n_copied += 1
+
+
+def _fits(video: Video, expressions: Sequence[object], job: Job) -> bool:
+    if not expressions:
+        job.losses.add("videos without a sentence that fits", video.id)
+    return bool(expressions)
+
+
+def _beyond(video: Video, masklets: Sequence[Masklet], job: Job) -> None:
+    extra = max((len(m) - len(video) for m in masklets), default=0)
+    job.losses.add("masks of frames that the video does not list", video.id, count=extra)
+
+
+def _gaps(video: Video, count: int, job: Job) -> None:
+    what = "masks of frames without annotation, which this layout shows as absent objects"
+    job.losses.add(what, video.id, count=count, kept=True)
+
+
+def _union(masks: Sequence[BoolMask | None]) -> BoolMask | None:
+    """Of the masks that are there; None where none is."""
+    there = [mask for mask in masks if mask is not None]
+    return np.logical_or.reduce(there) if there else None
+
+
+def _unique_names(expressions: Sequence[Expression]) -> list[str]:
+    """The sentences' layout ids where they differ, else running numbers."""
+    own = [e.layout_id for e in expressions]
+    return own if len(set(own)) == len(own) else [str(k) for k in range(len(own))]
+
+
+def _is_number(name: str) -> bool:
+    return name.isdecimal() and name.isascii() and str(int(name)) == name
+
+
+def _int(name: str) -> int | str:
+    return int(name) if _is_number(name) else name

@@ -1,0 +1,58 @@
+"""The commands of ``rvos datasets`` that write data: convert, export, push, download."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+Name = Annotated[str, typer.Argument(metavar="DATASET[/SPLIT]", help="e.g. mevis/valid_u, reasonvos, davis/val")]
+Root = Annotated[
+    Path | None,
+    typer.Option(help="The dataset's folder; by default RVOS_<NAME>_ROOT, the config file, RVOS_DATA_ROOT."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def convert(
+    name: Name,
+    to: Annotated[str, typer.Option(metavar="LAYOUT[/SPLIT]", help="reasonvos, mevis, ref-youtube-vos, ref-davis17.")],
+    out: Annotated[Path, typer.Option(help="The new root; another split may be added to one that exists.")],
+    root: Root = None,
+    original: Annotated[
+        bool, typer.Option("--original", help="Ref-DAVIS-17: read DAVIS's own folders and text files.")
+    ] = False,
+    frames: Annotated[
+        str, typer.Option(help="link (copied where the disk differs), copy or none; never re-encoded.")
+    ] = "link",
+    as_json: AsJson = False,
+) -> None:
+    """Write a dataset in another benchmark's layout, and list what that layout has no place for.
+
+    Exit code 0: written, whether or not something is lost (it is listed, and recorded in conversion-<split>.json).
+    """
+    from ..datasets.conversion import convert as write
+    from ..datasets.registry import load
+    from .bar import Bar
+
+    dataset = load(name, root, **({"layout": "original"} if original else {}))
+    with Bar("Converting") as bar:
+        done = write(dataset, to, out, frames=frames, progress=bar)  # type: ignore[arg-type]
+    if as_json:
+        _print_json(done.as_dict())
+        return
+    for loss in done.losses:
+        typer.echo(str(loss))
+    if not done.losses:
+        typer.echo("Nothing is lost.")
+    typer.echo(
+        f"{done.source} as {done.target}: {done.n_videos} videos, {done.n_expressions} sentences; frames: "
+        f"{done.n_linked} linked, {done.n_copied} copied, {done.n_encoded} written as PNG"
+    )
+    typer.echo(str(done.root))
+
+
+def _print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, indent=1, ensure_ascii=False, default=str))

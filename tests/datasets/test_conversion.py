@@ -1,0 +1,251 @@
+"""Layouts from layouts: around the circle and back with identical samples and masks; what does not fit is listed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from toyset import ToyDataset
+
+from rvos.cli import main
+from rvos.datasets.conversion import LAYOUTS, convert
+from rvos.datasets.errors import DatasetError, RvosError, UnknownNameError, UsageError
+from rvos.datasets.layouts.content import contents
+from rvos.datasets.layouts.writers import How
+from rvos.datasets.reasonshapes import generate, write
+from rvos.datasets.registry import load
+from rvos.datasets.types import Masklet, RVOSDataset
+
+PACKS = Path(__file__).resolve().parents[3] / "shared" / "packs"
+needs_packs = pytest.mark.skipif(not PACKS.is_dir(), reason="the packs of real masks are not beside the repository")
+SIZE = {"height": 48, "width": 64, "n_frames": 5}
+
+
+def around(
+    dataset: RVOSDataset, layouts: Sequence[str], out: Path, frames: How = "link"
+) -> tuple[RVOSDataset, list[str]]:
+    """The dataset after conversions one after the other, and everything that they say is lost."""
+    lost = []
+    for number, layout in enumerate(layouts):
+        root = out / str(number)
+        done = convert(dataset, layout, root, frames=frames)
+        lost += [loss.what for loss in done.losses if not loss.kept]
+        dataset = load(done.target, root)
+    return dataset, lost
+
+
+def masks_of(masklet: Masklet | None) -> list[bytes | None] | None:
+    if masklet is None:
+        return None
+    masks = [masklet.mask(i) for i in range(len(masklet))]
+    return [None if m is None else np.packbits(m).tobytes() + str(m.shape).encode() for m in masks]
+
+
+def same(a: RVOSDataset, b: RVOSDataset, *, frames: bool = True) -> None:
+    """Identical samples, frames and masks, as the loaders give them."""
+    assert [s.key for s in a] == [s.key for s in b]
+    for ours, theirs in zip(a, b, strict=True):
+        assert ours.expression == theirs.expression
+        assert a.prediction_path(ours) == b.prediction_path(theirs)
+        assert masks_of(a.ground_truth(ours)) == masks_of(b.ground_truth(theirs)), ours.key
+    for first, second in zip(a.videos, b.videos, strict=True):
+        assert first.frame_names == second.frame_names
+        assert not frames or files_of(first) == files_of(second)
+        found = {i: masks_of(m) for i, m in a.objects(first).items()}
+        assert found == {i: masks_of(m) for i, m in b.objects(second).items()}, first.id
+
+
+def files_of(video: object) -> list[bytes | None]:
+    paths = [video.source.path(name) for name in video.frame_names]  # type: ignore[attr-defined]
+    return [path.read_bytes() if path is not None else None for path in paths]
+
+
+@pytest.fixture(scope="module")
+def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A root per layout, of sentences about one thing each."""
+    root = tmp_path_factory.mktemp("shapes")
+    for layout, split in (
+        ("reasonvos", None),
+        ("mevis", "valid_u"),
+        ("ref-youtube-vos", "train"),
+        ("ref-davis17", None),
+    ):
+        videos = generate("valid", 2, 3, **SIZE, n_sentences=3, kinds=("attribute", "temporal"))
+        write(layout, root / layout, videos, split=split or None)
+    return root
+
+
+CIRCLES = {
+    "reasonvos": ("reasonvos", ["mevis", "ref-davis17", "ref-youtube-vos/train", "reasonvos"]),
+    "mevis": ("mevis/valid_u", ["ref-youtube-vos/train", "ref-davis17", "reasonvos", "mevis"]),
+    "ref-youtube-vos": ("ref-youtube-vos/train", ["reasonvos", "mevis/train", "ref-davis17", "ref-youtube-vos/train"]),
+    "ref-davis17": ("ref-davis17/valid", ["reasonvos", "ref-youtube-vos/train", "mevis", "ref-davis17"]),
+}
+
+
+@pytest.mark.parametrize("start", CIRCLES)
+def test_around_the_circle_and_back(shapes: Path, start: str, tmp_path: Path) -> None:
+    name, layouts = CIRCLES[start]
+    before = load(name, shapes / start)
+    after, lost = around(before, layouts, tmp_path)
+    assert set(lost) <= {
+        "fields 'program' of sentences",
+        "fields 'scene' of videos",
+        "fields 'kind' of sentences",
+        "fields 'tags' of sentences",
+        "fields 'object_ids' of sentences",
+        "videos' semi-supervised masks; the unsupervised ones are read",
+        "annotations that no sentence names",
+    }
+    same(before, after)
+
+
+def test_reasonshapes_itself_comes_back(tmp_path: Path) -> None:
+    """Several targets, no target, kinds and tags: by way of the layouts that can hold them."""
+    write("reasonvos", tmp_path / "start", generate("valid", 3, 0, **SIZE, n_sentences=6))
+    before = load("reasonshapes/valid", tmp_path / "start")
+    assert {len(s.expression.object_ids or ()) for s in before} >= {1, 2}
+    after, lost = around(before, ["mevis", "reasonvos", "mevis/train", "reasonvos"], tmp_path)
+    assert set(lost) == {"fields 'program' of sentences", "fields 'scene' of videos"}
+    same(before, load("reasonshapes/valid", after.root))
+    valid, _ = around(before, ["ref-youtube-vos/valid"], tmp_path / "y")
+    assert [masks_of(valid.ground_truth(s)) for s in valid] == [masks_of(before.ground_truth(s)) for s in before]
+
+
+@needs_packs
+@pytest.mark.parametrize(
+    ("name", "folder", "layouts", "expected"),
+    [
+        # things overlap in both, which label maps cannot hold
+        ("reasonvos", "reasonvos", ["mevis", "ref-youtube-vos/valid", "reasonvos"], set()),
+        ("mevis/valid_u", "mevis", ["reasonvos", "mevis/train", "reasonvos", "mevis"], set()),
+        (
+            "ref-youtube-vos/train",
+            "ref_youtube_vos",
+            ["ref-davis17", "reasonvos", "mevis", "ref-youtube-vos/train"],
+            set(),
+        ),
+        (
+            "ref-davis17/valid",
+            "ref_davis17",
+            ["mevis", "reasonvos", "ref-youtube-vos/train", "ref-davis17"],
+            {"semi-supervised", "void", "absent"},
+        ),
+    ],
+)
+def test_packs_come_back(name: str, folder: str, layouts: list[str], expected: set[str], tmp_path: Path) -> None:
+    before = load(name, PACKS / folder)
+    # The frames of some videos of the first are thumbnails, to whose size the loader of the second would bring masks.
+    after, lost = around(before, layouts, tmp_path, "none" if name == "reasonvos" else "link")
+    same(before, after, frames=name != "reasonvos")
+    allowed = expected | {"images are not in the source"}
+    assert all(any(word in what for word in allowed) for what in lost), lost
+
+
+@needs_packs
+def test_davis_from_its_own_text_files(tmp_path: Path) -> None:
+    original = load("ref-davis17/valid", PACKS / "ref_davis17", layout="original")
+    done = convert(original, "ref-davis17", tmp_path / "converted")
+    after = load("ref-davis17/valid", tmp_path / "converted")
+    assert [(s.key, s.expression) for s in after] == [(s.key, s.expression) for s in original]
+    for sample in after:
+        index = len(sample.video) // 2
+        theirs = original.ground_truth(original.sample(sample.key))
+        ours = after.ground_truth(sample)
+        assert ours is not None and theirs is not None
+        assert np.array_equal(ours.mask(index), theirs.mask(index))
+        assert np.array_equal(ours.void(index), theirs.void(index))
+    assert {loss.what.split(";")[0] for loss in done.losses} == {"videos' semi-supervised masks"}
+
+
+def test_what_does_not_fit_is_listed(tmp_path: Path) -> None:
+    done = convert(ToyDataset(), "ref-davis17", tmp_path / "davis")
+    lost = {loss.what: loss.count for loss in done.losses}
+    assert lost["sentences about several objects"] == lost["sentences without a target"] == 3
+    assert not done.lossless and done.n_expressions == 9 and done.n_encoded == 5 + 6 + 7
+    record = json.loads((tmp_path / "davis/conversion-valid.json").read_text())
+    assert record["losses"] == [vars(loss) for loss in done.losses] and record["target"] == "ref-davis17/valid"
+    overlapping = convert(ToyDataset(), "reasonvos", tmp_path / "reasonvos")
+    assert overlapping.lossless and overlapping.n_expressions == 15
+    back = list(contents(load("reasonvos", tmp_path / "reasonvos")))
+    assert [c.expressions for c in back] == [
+        tuple(s.expression for s in ToyDataset().samples_of(v.id)) for v in ToyDataset().videos
+    ]
+
+
+@needs_packs
+def test_masks_per_expression_hold_any_target(tmp_path: Path) -> None:
+    before = load("mevis/valid_u", PACKS / "mevis")
+    done = convert(before, "ref-youtube-vos/valid", tmp_path / "y")
+    after = load(done.target, tmp_path / "y")
+    assert [masks_of(after.ground_truth(s)) for s in after] == [masks_of(before.ground_truth(s)) for s in before]
+    assert "objects that no sentence means alone" in {loss.what for loss in done.losses}
+    thumbnails = convert(load("reasonvos", PACKS / "reasonvos"), "ref-youtube-vos/valid", tmp_path / "t")
+    assert any("another size than their frames" in loss.what for loss in thumbnails.losses)
+
+
+def test_frames_are_linked_or_copied_byte_for_byte(shapes: Path, tmp_path: Path) -> None:
+    dataset = load("mevis/valid_u", shapes / "mevis")
+    linked = convert(dataset, "reasonvos", tmp_path / "a")
+    copied = convert(dataset, "reasonvos", tmp_path / "b", frames="copy")
+    bare = convert(dataset, "reasonvos", tmp_path / "c", frames="none")
+    assert (linked.n_linked, copied.n_copied, bare.n_linked + bare.n_copied) == (10, 10, 0)
+    frame = dataset.videos[0].source.path("00000")
+    name = frame.relative_to(shapes / "mevis/valid_u")
+    assert frame.samefile(tmp_path / "a" / name) and (tmp_path / "b" / name).read_bytes() == frame.read_bytes()
+    assert not (tmp_path / "c/JPEGImages").exists()
+    for root in "ab":
+        load("reasonvos", tmp_path / root).check()
+
+
+def test_withheld_masks(layouts: Path, tmp_path: Path) -> None:
+    withheld = load("mevis/valid", layouts / "mevis")
+    with pytest.raises(UsageError, match="withholds its masks"):
+        convert(withheld, "reasonvos", tmp_path / "r")
+    after, _ = around(withheld, ["ref-youtube-vos/valid", "mevis/valid"], tmp_path)
+    same(withheld, after)
+
+
+def test_refusals_leave_nothing_behind(shapes: Path, tmp_path: Path) -> None:
+    dataset = load("reasonvos", shapes / "reasonvos")
+    with pytest.raises(UnknownNameError, match="layout"):
+        convert(dataset, "coco", tmp_path / "x")
+    with pytest.raises(UnknownNameError, match="split of layout mevis"):
+        convert(dataset, "mevis/test", tmp_path / "x")
+    convert(dataset, "mevis", tmp_path / "x")
+    with pytest.raises(UsageError, match="Already there"):
+        convert(dataset, "mevis", tmp_path / "x")
+    convert(dataset, "mevis/train", tmp_path / "x")
+    meta = tmp_path / "x/valid_u/meta_expressions.json"
+    content = json.loads(meta.read_text())
+    next(iter(content["videos"].values()))["rvos"]["expressions"].pop()
+    meta.write_text(json.dumps(content))
+    with pytest.raises(DatasetError, match="the key 'rvos' does not fit"):
+        convert(load("mevis/valid_u", tmp_path / "x"), "reasonvos", tmp_path / "y")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["x"]
+
+
+def test_every_layout_has_a_loader() -> None:
+    from rvos.datasets.registry import entry_of
+
+    for name, layout in LAYOUTS.items():
+        assert set(layout.splits) <= set(entry_of(name).splits)
+
+
+def test_command(shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def run(*words: object) -> int:
+        with pytest.raises(SystemExit) as ended:
+            main(["datasets", "convert", *(str(w) for w in words)])
+        return int(ended.value.code or 0)
+
+    source = ("mevis/valid_u", "--root", shapes / "mevis")
+    assert run(*source, "--to", "reasonvos", "--out", tmp_path / "a") == 0
+    assert "2 videos" in capsys.readouterr().out
+    assert run(*source, "--to", "ref-davis17", "--out", tmp_path / "b", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["target"] == "ref-davis17/valid"
+    assert run(*source, "--to", "nothing", "--out", tmp_path / "c") == 2
+    assert run(*source, "--to", "reasonvos", "--out", tmp_path / "a") == 2
+    assert isinstance(load("reasonvos", tmp_path / "a"), RVOSDataset) and issubclass(UsageError, RvosError)
