@@ -264,13 +264,14 @@ def to_html(table: PaperTable) -> str:
         for title, n in shown.top
     )
     heads = "".join(f'<th scope="col">{escape(h)}</th>' for h in shown.heads)
+    slug = table.name.lower().replace(" ", "-")
     rows, group = [], ""
     for name, cells in shown.rows:
         if name and name != group:
             rows.append(f'<tr><th scope="rowgroup" colspan="{width}">{escape(name)}</th></tr>')
         group = name
-        rows.append(_html_row(cells))
-    notes = "".join(f'<li id="note-{i}">{escape(text)}</li>' for i, text in enumerate(shown.footnotes, 1))
+        rows.append(_html_row(cells, slug))
+    notes = "".join(f'<li id="{slug}-note-{i}">{escape(text)}</li>' for i, text in enumerate(shown.footnotes, 1))
     about = "".join(f"<li>{escape(text)}</li>" for text in remarks(table))
     return "\n".join(
         [
@@ -286,15 +287,16 @@ def to_html(table: PaperTable) -> str:
     )
 
 
-def _html_row(cells: tuple[GridCell, ...]) -> str:
+def _html_row(cells: tuple[GridCell, ...], slug: str) -> str:
     first, *others = cells
-    shown = [f'<th scope="row">{escape(first.text)}{_html_marks(first)}</th>']
-    shown += [f"<td>{escape(cell.text)}{_html_marks(cell)}</td>" for cell in others]
+    shown = [f'<th scope="row">{escape(first.text)}{_html_marks(first, slug)}</th>']
+    shown += [f"<td>{escape(cell.text)}{_html_marks(cell, slug)}</td>" for cell in others]
     return f"<tr>{''.join(shown)}</tr>"
 
 
-def _html_marks(cell: GridCell) -> str:
-    return "".join(f'<sup><a href="#note-{m}">{m}</a></sup>' for m in cell.marks)
+def _html_marks(cell: GridCell, slug: str) -> str:
+    links = ", ".join(f'<a href="#{slug}-note-{m}">{m}</a>' for m in cell.marks)
+    return f"<sup>{links}</sup>" if links else ""
 
 
 def _html_table(table: Table) -> str:

@@ -305,6 +305,7 @@ class Comparison:
             "± is the 95 % interval, clustered by video. p: sign-flip permutation over videos, Holm over the "
             "comparisons of a table. ≈ best: not separable from the best at the 5 % level."
         ]
+        lines += _too_few(self.against_best)
         lines += dict.fromkeys(f"{p.a} − {p.b}: no test, {p.reason}." for p in self.pairs if p.reason)
         lines += [f"{name}: {w}" for name, r in self.results.items() for w in r.warnings]
         return lines
@@ -356,6 +357,18 @@ def _adjusted(pairs: Sequence[Paired]) -> list[Paired]:
     tested = [pair for pair in pairs if pair.p is not None]
     adjusted = dict(zip(map(id, tested), holm([p.p for p in tested if p.p is not None]), strict=True))
     return [Paired(**{**asdict(pair), "p_holm": adjusted.get(id(pair))}) for pair in pairs]
+
+
+def _too_few(pairs: Sequence[Paired]) -> list[str]:
+    """Said where so few videos, with so many comparisons, cannot show any difference."""
+    n_videos = min((pair.n_videos for pair in pairs if pair.p is not None), default=MOST_EXACT)
+    least = 2.0 ** (1 - n_videos)
+    if least * len(pairs) < ALPHA:
+        return []
+    return [
+        f"{n_videos} videos are too few: the permutation test cannot go below p = {least:.3f}, so that after adjusting "
+        f"for {len(pairs)} comparisons nothing can be told apart."
+    ]
 
 
 def _against(pair: Paired | None) -> tuple[str, str, str]:

@@ -52,6 +52,8 @@ def demo(
     from rich.console import Console
 
     from ..datasets.registry import load
+    from ..leaderboard.entries import check_all
+    from ..leaderboard.site import build_site
     from ..leaderboard.tables import print_table
 
     dataset = load("reasonshapes/test", n_videos=videos, **SIZE)
@@ -67,6 +69,7 @@ def demo(
     report = out / "report.md"
     report.write_text(_report(results, tables, pictures), encoding="utf-8")
     print(f"Report with pictures: {report}")
+    print(f"Site: {build_site(out / 'site', check_all(out / 'runs'), {dataset.id: dataset})}")
     print(out)
 
 

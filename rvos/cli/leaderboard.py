@@ -114,6 +114,32 @@ def published(
         print(table.to_text())
 
 
+@app.command(epilog="Example: rvos leaderboard site runs --out site")
+def site(
+    path: Annotated[Path, typer.Argument(help="Folder of entries, or of runs.")],
+    out: Annotated[Path, typer.Option(help="Folder of the site.")] = Path("site"),
+    dataset: Annotated[str | None, typer.Option(help="name/split that --root is the folder of.")] = None,
+    root: Annotated[
+        Path | None, typer.Option(help="Folder of the dataset; by default where the runs found it.")
+    ] = None,
+    samples: Annotated[int, typer.Option(min=0, help="How many samples of each board can be played.")] = 12,
+) -> None:
+    """Write a static site: boards with intervals, a sample player, published numbers with sources. Opens from disk."""
+    from ..datasets.errors import UsageError
+    from ..datasets.registry import load
+    from ..leaderboard.entries import check_all
+    from ..leaderboard.site import build_site
+
+    if (dataset is None) != (root is None):
+        raise UsageError("Give --dataset and --root together, or neither.")
+    data = {dataset: load(dataset, root=root)} if dataset is not None else {}
+    found = check_all(path)
+    for checked in found:
+        if not checked.ok:
+            print(checked)
+    print(build_site(out, found, data, samples))
+
+
 def _published(split: str | None, method: str | None) -> Table:
     from ..benchmarks.results import Table
     from ..datasets.errors import UnknownNameError

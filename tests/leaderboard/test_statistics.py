@@ -136,6 +136,12 @@ def test_compare_names_the_best_and_what_cannot_be_told_from_it(results: dict[st
     assert "videos to see 1 point" in found.to_markdown()
 
 
+def test_too_few_videos_are_said_to_be_too_few(results: dict[str, Result]) -> None:
+    few = compare_results({"far": scored(5, n_videos=4), "near": scored(1, n_videos=4)})
+    assert any("4 videos are too few" in line for line in few.remarks()) and len(few.not_separable) == 2
+    assert not any("too few" in line for line in compare_results(results).remarks())
+
+
 def test_runs_of_other_data_or_protocols_are_refused(results: dict[str, Result]) -> None:
     near = results["near"]
     other = near.record.model_copy(update={"dataset": near.record.dataset.model_copy(update={"fingerprint": "x"})})
