@@ -32,7 +32,12 @@ MANIFEST = {
 }
 
 #: Models, name -> "module:Class"; ``name:CHECKPOINT`` calls the class's ``from_pretrained``.
-MODELS = {"videolisa": "rvos.videolisa.predictor:VideoLisaPredictor"}
+MODELS = {
+    "videolisa": "rvos.videolisa.predictor:VideoLisaPredictor",
+    "lisa": "rvos.baselines.lisa:LisaPredictor",
+    "lisa-first-frame": "rvos.baselines.lisa:LisaFirstFrame",
+    "lisa-propagation": "rvos.baselines.lisa:LisaPropagation",
+}
 
 ENTRY_POINTS = "rvos.predictors"
 #: ``worker:COMMAND`` is a model behind a process of its own.
