@@ -64,7 +64,17 @@ DATASETS = {
     ),
     "reasonshapes": Entry(
         ".reasonshapes.loader:ReasonShapes",
-        ("train", "valid", "test"),
+        (
+            "train",
+            "valid",
+            "test",
+            "test-combinations",
+            "test-depth",
+            "test-phrasings",
+            "test-distractors",
+            "test-long",
+            "test-textures",
+        ),
         ("reason-shapes",),
         {"val": "valid"},
         generated=True,

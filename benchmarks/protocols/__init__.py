@@ -25,7 +25,7 @@ REGISTRY: dict[str, str] = {
     "davis17-semi-supervised@official": "davis_scripts:SemiSupervisedOfficial",
     "davis17-per-expression-unsup@1": "davis_per_expression:PerExpressionUnsupervised",
     "davis17-per-expression-semisup@1": "davis_per_expression:PerExpressionSemiSupervised",
-    "reasonshapes@0": "per_expression:ReasonShapesStrict",
+    "reasonshapes@1": "per_expression:ReasonShapesStrict",
     "folders@1": "per_expression:FoldersStrict",
 }
 
@@ -35,7 +35,7 @@ DEFAULTS: dict[str, tuple[str, ...]] = {
     "mevis": ("mevis@1",),
     "ref-youtube-vos": ("ref-youtube-vos@1",),
     "ref-davis17": ("davis17-hungarian-4ann@1", "davis17-per-expression-unsup@1"),
-    "reasonshapes": ("reasonshapes@0",),
+    "reasonshapes": ("reasonshapes@1",),
     "folders": ("folders@1",),
 }
 

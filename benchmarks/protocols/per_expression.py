@@ -283,7 +283,7 @@ class RefYouTubeVOSStrict(PerExpressionProtocol):
 class ReasonShapesStrict(PerExpressionProtocol):
     """ReasonShapes: J and F over all frames, mean over expressions."""
 
-    id = "reasonshapes@0"
+    id = "reasonshapes@1"
     words = "ReasonShapes: J and F of each expression over all frames, mean over all expressions; missing is 0."
     source = "this project"
     strict = True

@@ -21,7 +21,7 @@ THEMES = ("start", "stop", "enter", "exit", "reverse", "turn", "travel", "pass",
 SHORTEST_ACTION = 8
 """A video with fewer frames shows things that lie still: nothing could be seen to happen before something else."""
 
-_MARGIN = UNIT // 40
+MARGIN = UNIT // 40
 _SOLID = ("circle", "square", "house")
 _TINTS = ((128, 122, 112), (112, 124, 116), (116, 120, 132), (132, 120, 116), (122, 122, 122))
 
@@ -60,7 +60,18 @@ class Stage:
         return UNIT * 4 * n_frames // (5 * max(self.n_frames - 1, 1))
 
 
-def make_scene(seed: int, height: int = 64, width: int = 64, n_frames: int = 16, max_things: int = 6) -> Scene:
+def make_scene(
+    seed: int,
+    height: int = 64,
+    width: int = 64,
+    n_frames: int = 16,
+    max_things: int = 6,
+    *,
+    min_things: int = 4,
+    patterns: Sequence[str] = PATTERNS,
+    icons: bool | None = None,
+    shaken: bool = False,
+) -> Scene:
     """The scene of a seed.
 
     Args:
@@ -68,6 +79,10 @@ def make_scene(seed: int, height: int = 64, width: int = 64, n_frames: int = 16,
         height, width: nominal size in pixels, which fixes the aspect ratio.
         n_frames: at least 1.
         max_things: at least 2.
+        min_things: fewer are not tried, but fewer may find room.
+        patterns: the textures to choose from.
+        icons: whether there are icons; by default in one scene of three.
+        shaken: whether the camera may shake, as it does in one scene of four.
 
     Raises:
         UsageError: an argument out of range.
@@ -79,19 +94,29 @@ def make_scene(seed: int, height: int = 64, width: int = 64, n_frames: int = 16,
         )
     stream = Stream(seed)
     stage = Stage(width * UNIT // height, n_frames)
-    background = _background(stream.fork("background"))
+    background = make_background(stream.fork("background"), patterns)
+    camera = make_camera(stream.fork("camera"), n_frames) if shaken else ()
     for attempt in range(64):
-        things = _cast(stream.fork(f"attempt {attempt}"), stage, max_things)
+        things = _cast(stream.fork(f"attempt {attempt}"), stage, min_things, max_things, icons)
         if len(things) >= 2:
-            return Scene(seed, height, width, n_frames, background, tuple(things))
+            return Scene(seed, height, width, n_frames, background, tuple(things), camera)
     raise SceneError(f"No room for two things in a scene of {height}x{width}; use a wider or higher frame.")
 
 
-def _background(stream: Stream) -> Background:
+def make_camera(stream: Stream, n_frames: int) -> tuple[tuple[int, int], ...]:
+    """Offsets of a hand-held camera in one scene of four, none in the others; small enough to hide no thing."""
+    if not stream.chance(1, 4):
+        return ()
+    reach = MARGIN * 4 // 5
+    return tuple((stream.between(-reach, reach), stream.between(-reach, reach)) for _ in range(n_frames))
+
+
+def make_background(stream: Stream, patterns: Sequence[str] = PATTERNS) -> Background:
+    """A texture in two close greys."""
     tint = stream.choice(_TINTS)
     contrast = stream.between(14, 30)
     return Background(
-        pattern=stream.choice(PATTERNS),
+        pattern=stream.choice(patterns),
         dark=(tint[0] - contrast, tint[1] - contrast, tint[2] - contrast),
         light=(tint[0] + contrast, tint[1] + contrast, tint[2] + contrast),
         grain=stream.between(UNIT // 8, UNIT // 3),
@@ -108,10 +133,10 @@ class Role:
     cue: int
 
 
-def _cast(stream: Stream, stage: Stage, max_things: int) -> list[Thing]:
+def _cast(stream: Stream, stage: Stage, min_things: int, max_things: int, icons: bool | None) -> list[Thing]:
     """The things that found room, in random order of ids and depths."""
     theme = stream.choice(THEMES) if stage.n_frames >= SHORTEST_ACTION else "calm"
-    looks = _looks(stream.fork("looks"), stream.between(min(4, max_things), max_things))
+    looks = _looks(stream.fork("looks"), stream.between(min(min_things, max_things), max_things), icons)
     roles = _roles(stream.fork("roles"), theme, looks, stage)
     crowding = stream.choice((8, 10, 11, 12))
     placed: list[tuple[Role, Thing]] = []
@@ -124,11 +149,12 @@ def _cast(stream: Stream, stage: Stage, max_things: int) -> list[Thing]:
     return [replace(placed[k][1], id=number, depth=depths[k]) for number, k in enumerate(order, start=1)]
 
 
-def _looks(stream: Stream, n: int) -> list[Look]:
+def _looks(stream: Stream, n: int, icons: bool | None) -> list[Look]:
     """Looks from a few colours and shapes, so that one word seldom suffices; a group of doubles in most scenes."""
     colours = stream.shuffled(list(COLOURS))[:3]
     shapes = stream.shuffled(list(SHAPES))[:3]
-    if stream.chance(1, 3):
+    drawn = stream.chance(1, 3)
+    if drawn if icons is None else icons:
         shapes = stream.shuffled(list(ICONS))[:3] + shapes[:1]
     doubles = min(stream.choice((0, 2, 2, 3)), n)
     first = _look(stream, colours, shapes)
@@ -172,7 +198,8 @@ def _kinds(stream: Stream, theme: str, n: int) -> list[str]:
     if theme == "pass":
         return ["screen", "behind", "before", *(stream.choice(("still", "cruise")) for _ in range(n))][:n]
     if theme == "mixed":
-        return stream.shuffled(["start", "stop", "enter", "exit", "reverse", "turn", "cruise", "still"])[:n]
+        some = stream.shuffled(["start", "stop", "enter", "exit", "reverse", "turn", "cruise", "still"])
+        return [*some, *["still", "cruise"] * n][:n]
     if theme == "travel":
         return [*(["cruise"] * max(2, n - 1)), "still"][:n]
     actors = stream.between(2, max(2, n - 1))
@@ -277,7 +304,7 @@ def _past(stream: Stream, stage: Stage, radius: int, screen: Thing) -> Way:
     """A way through the centre of a thing that lies still, from one side of it to the other."""
     x, y = screen.trajectory.waypoints[0].x, screen.trajectory.waypoints[0].y
     ux, uy = _direction(stream)
-    clear = radius + screen.radius + _MARGIN
+    clear = radius + screen.radius + MARGIN
     before, after = (clear + stream.below(UNIT // 5) for _ in range(2))
     a = (x - ux * before // 1024, y - uy * before // 1024)
     b = (x + ux * after // 1024, y + uy * after // 1024)
@@ -313,7 +340,7 @@ def _direction(stream: Stream) -> Point:
 
 def _line(stream: Stream, stage: Stage, radius: int, length: int) -> tuple[Point, Point]:
     """Two points inside the frame, ``length`` apart in a random direction where there is room, nearer otherwise."""
-    pad = radius + _MARGIN
+    pad = radius + MARGIN
     start, end = [], []
     for axis, part in enumerate(_direction(stream)):
         room = stage.size(axis) - 2 * pad
@@ -325,7 +352,7 @@ def _line(stream: Stream, stage: Stage, radius: int, length: int) -> tuple[Point
 
 def _crossing(stream: Stream, stage: Stage, radius: int, inward: int) -> tuple[Point, Point]:
     """A point just outside the frame and one inside, straight in from it by the thing's own size and ``inward``."""
-    pad = radius + _MARGIN
+    pad = radius + MARGIN
     axis, from_low = stream.below(2), stream.chance(1, 2)
     depth = min(pad + inward, stage.size(axis) - pad)
     along = stream.between(pad, stage.size(1 - axis) - pad)
@@ -340,5 +367,5 @@ def _holds(stage: Stage, radius: int, point: Point) -> bool:
 
 def _pulled_in(stage: Stage, radius: int, point: Point) -> Point:
     """The nearest place at which a thing lies wholly inside the frame."""
-    pad = radius + _MARGIN
+    pad = radius + MARGIN
     return max(pad, min(stage.width - pad, point[0])), max(pad, min(UNIT - pad, point[1]))

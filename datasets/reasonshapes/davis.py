@@ -53,7 +53,7 @@ def _texts(thing_id: int, found: Sequence[Question], measured: Measurements, see
     at_first = [q for q in about if _tells_at_first(q, measured)]
     if not at_first or measured.in_frame[thing_id - 1, 0] == 0:
         return ()
-    moving = [q for q in about if q.kind == "temporal"] or about
+    moving = [q for q in about if q.kind in ("motion", "temporal")] or about
     stream = Stream(seed).fork(f"davis {thing_id}")
     chosen = [stream.choice(pool) for pool in (at_first, moving, at_first, moving)]
     return tuple(say(q.program, "short", stream).text for q in chosen)
@@ -61,7 +61,10 @@ def _texts(thing_id: int, found: Sequence[Question], measured: Measurements, see
 
 def _tells_at_first(question: Question, measured: Measurements) -> bool:
     """Whether somebody who sees frame 0 alone could say it of the same thing."""
-    if any(step.kind == "temporal" for step in steps(question.program)):
+    if any(
+        step.kind in ("motion", "temporal") or getattr(step, "when", "") == "at last"
+        for step in steps(question.program)
+    ):
         return False
     try:
         return execute(question.program, Facts(measured, 1)) == question.targets

@@ -10,14 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
-from itertools import pairwise
+from itertools import pairwise, permutations
 from math import isqrt
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .render import Renderer
-from .scene import UNIT, Leg, Scene
+from .scene import UNIT, Leg, Scene, Thing
 
 
 class Unclear(Enum):
@@ -49,6 +49,8 @@ class History:
         exit: it is gone from this frame on, having left the picture.
         reverse: it goes back the way it came from this frame on.
         turn: it turns off by about a right angle at this frame.
+        strike: it comes to rest at another thing at this frame and sets that in motion.
+        struck: another thing does so to it at this frame.
         travel: length of its way in view, in units.
         still: it never moves while in view.
         heading: ``right``, ``left``, ``down`` or ``up`` where its whole way has one direction; None where it is still.
@@ -61,6 +63,8 @@ class History:
     exit: Moment
     reverse: Moment
     turn: Moment
+    strike: Moment
+    struck: Moment
     travel: int
     still: bool | Unclear
     heading: str | Unclear | None
@@ -91,6 +95,21 @@ class Measurements:
         self.in_frame = self._areas * 1000 // full[:, None]
         self.hidden = (self._areas - self.seen) * 1000 // np.maximum(self._areas, 1)
         self._covers: dict[tuple[int, int], NDArray[np.int64]] = {}
+
+    @cached_property
+    def collisions(self) -> dict[tuple[int, int], int | Unclear]:
+        """For (who strikes, who is struck) the frame; UNCLEAR for both ways where two meet in another manner."""
+        found: dict[tuple[int, int], int | Unclear] = {}
+        for a, b in permutations(self.scene.things, 2):
+            gap = self.scene.positions[a.id - 1] - self.scene.positions[b.id - 1]
+            reach = a.radius + b.radius
+            nearest = isqrt(int((gap**2).sum(axis=1).min()))
+            frame = _handed_over(a, b)
+            if frame is not None and isqrt(int((gap[frame] ** 2).sum())) * 10 <= reach * 11:
+                found[a.id, b.id] = frame
+            elif nearest * 10 < reach * 9 and (b.id, a.id) not in found:
+                found[a.id, b.id] = UNCLEAR
+        return {(i, j): m for (i, j), m in found.items() if m is not UNCLEAR or not isinstance(found.get((j, i)), int)}
 
     def covered_by(self, hidden_id: int, nearer_id: int) -> NDArray[np.int64]:
         """int (T,), per mille of a thing's pixels inside the frame that lie under another, nearer thing."""
@@ -202,6 +221,8 @@ class Facts:
             exit=_exit(in_frame),
             reverse=bends["reverse"],
             turn=bends["turn"],
+            strike=self._collision({j: m for (i, j), m in self.measured.collisions.items() if i == thing_id}),
+            struck=self._collision({i: m for (i, j), m in self.measured.collisions.items() if j == thing_id}),
             travel=travel,
             still=True if travel == 0 else (False if travel >= CLEAR_MOVE else UNCLEAR),
             heading=_heading(legs, travel),
@@ -221,6 +242,13 @@ class Facts:
         cut = [(max(first, low), min(last, high)) for first, last in ends]
         return [Leg(a, b, *(int(v) for v in positions[b] - positions[a])) for a, b in cut if b > a]
 
+    def _collision(self, moments: dict[int, int | Unclear]) -> Moment:
+        """The moment of the one collision seen so far; UNCLEAR where there may be others."""
+        if any(moment is UNCLEAR for moment in moments.values()):
+            return UNCLEAR
+        frames = [moment for moment in moments.values() if isinstance(moment, int) and moment + 2 <= self.n_frames]
+        return UNCLEAR if len(frames) > 1 else next(iter(frames), None)
+
     def _start(self, legs: list[Leg]) -> Moment:
         moving = [leg for leg in legs if leg.moves]
         if not moving or legs[0].moves:
@@ -239,6 +267,15 @@ class Facts:
             return None
         plain = self.n_frames - 1 - legs[last].last >= 2 and _length(legs[last]) >= CLEAR_MOVE
         return legs[last].last if plain and in_frame[-1] >= INSIDE else UNCLEAR
+
+
+def _handed_over(a: Thing, b: Thing) -> int | None:
+    """The frame at which one thing comes to rest for good and another moves for the first time."""
+    moving = [leg for leg in a.trajectory.legs if leg.moves]
+    pushed = b.trajectory.legs
+    if not moving or len(pushed) < 2 or pushed[0].moves or not pushed[1].moves:
+        return None
+    return moving[-1].last if moving[-1].last == pushed[0].last else None
 
 
 def _length(leg: Leg) -> int:

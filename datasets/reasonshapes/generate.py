@@ -15,11 +15,10 @@ from .facts import Facts, Measurements, beginnings
 from .language import Wording
 from .prng import Stream
 from .programs import Ids, Program, depth, execute, narrowing, show
-from .questions import KINDS, Question, ask, disambiguation_frame
+from .questions import KINDS, Question, ask, disambiguation_frame, has_double
 from .render import RenderedFrame, Renderer
 from .scene import Scene, Thing
 
-VERSION = "reasonshapes@0-preview"
 SPLITS = ("train", "valid", "test")
 _SEEDS_PER_SPLIT = 1 << 40
 _VIDEOS_PER_SEED = 1 << 24
@@ -134,7 +133,7 @@ def describe(video_id: str, scene: Scene, n_sentences: int = 5, kinds: Sequence[
     watched = beginnings(Measurements(scene))
     asked = ask(watched[-1], Stream(scene.seed).fork("questions"), n_sentences, kinds)
     samples = tuple(
-        _sample(str(number), question, form == "long", wording, watched)
+        make_sample(str(number), question, form == "long", wording, watched)
         for number, (question, form, wording) in enumerate(asked)
     )
     return GeneratedVideo(video_id, scene, samples, scene.height)
@@ -153,7 +152,7 @@ def _check(split: str, n_videos: int, seed: int, first: int, kinds: Sequence[str
         )
 
 
-def _sample(
+def make_sample(
     sample_id: str, question: Question, is_sentence: bool, wording: Wording, watched: Sequence[Facts]
 ) -> GeneratedSample:
     """The sample and its tags.
@@ -172,7 +171,7 @@ def _sample(
         "n_objects": len(facts.present),
         "n_distractors": (left[-2] if len(left) > 1 else len(facts.present)) - len(targets),
         "narrowing": ">".join(str(n) for n in left),
-        "family": "look-alike" if _has_double(measured.scene, facts.present, targets) else "appearance-unique",
+        "family": "look-alike" if has_double(measured.scene, facts.present, targets) else "appearance-unique",
         "unambiguous_from": disambiguation_frame(program, targets, watched),
         **_sight(measured, targets),
         "n_frames": measured.scene.n_frames,
@@ -182,11 +181,6 @@ def _sample(
     if execute(program, facts) != targets:
         raise AssertionError(f"{show(program)} does not select {sorted(targets)} in scene {measured.scene.seed}.")
     return GeneratedSample(sample_id, wording.text, is_sentence, tuple(sorted(targets)), question.kind, program, tags)
-
-
-def _has_double(scene: Scene, present: Ids, targets: Ids) -> bool:
-    looks = {scene.thing(i).look for i in targets}
-    return any(scene.thing(i).look in looks for i in present - targets)
 
 
 def _sight(measured: Measurements, targets: Ids) -> dict[str, int | float]:

@@ -7,15 +7,18 @@ sentence is not asked about that video.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from ..errors import UsageError
 from .facts import CLEAR_MOVE, CLEAR_OFFSET, UNCLEAR, Facts, Unclear
 
 Ids = frozenset[int]
 
-MOMENTS = ("start", "stop", "enter", "exit", "reverse", "turn")
+MOMENTS = ("start", "stop", "enter", "exit", "reverse", "turn", "strike", "struck")
+ORDERED = ("start", "stop", "enter", "exit", "strike", "struck")
+"""Events that are others, or none, when the video is played backwards."""
 HEADINGS = ("right", "left", "down", "up")
 SIDES = {"left of": (0, -1), "right of": (0, 1), "above": (1, -1), "below": (1, 1)}
 EXTREMES = {"leftmost": (0, -1), "rightmost": (0, 1), "topmost": (1, -1), "lowest": (1, 1)}
@@ -29,8 +32,18 @@ USES: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     "swim": (frozenset({"fish"}), frozenset({"boat"})),
     "drive on a road": (frozenset({"car"}), frozenset()),
     "cross a lake": (frozenset({"boat"}), frozenset({"fish"})),
+    "pick from a tree": (frozenset({"apple"}), frozenset()),
+    "put on a saucer": (frozenset({"cup"}), frozenset({"apple", "fish"})),
+    "lose and be locked out": (frozenset({"key"}), frozenset()),
+    "fold up after a shower": (frozenset({"umbrella"}), frozenset()),
+    "wipe one's feet before": (frozenset({"house"}), frozenset({"boat", "car"})),
+    "catch with a rod": (frozenset({"fish"}), frozenset()),
+    "stop at a red light": (frozenset({"car"}), frozenset()),
+    "moor in a harbour": (frozenset({"boat"}), frozenset()),
 }
 """Knowledge about icons: for each use the icons that surely have it and those about which people may differ."""
+UNSEEN_USES = tuple(USES)[8:]
+"""Uses that no sentence of train or valid speaks of; every icon has one use of each sort."""
 
 
 class Undecided(Exception):
@@ -99,7 +112,10 @@ class Does:
 
     event: str
     of: Program
-    kind = "temporal"
+
+    @property
+    def kind(self) -> str:
+        return "temporal" if self.event in ORDERED else "motion"
 
     def select(self, ids: Ids, facts: Facts) -> Ids:
         if self.event == "still":
@@ -114,7 +130,7 @@ class Heads:
 
     heading: str
     of: Program
-    kind = "temporal"
+    kind = "motion"
 
     def select(self, ids: Ids, facts: Facts) -> Ids:
         headings = {i: facts.history(i).heading for i in ids}
@@ -155,7 +171,7 @@ class Travels:
 
     rank: str
     of: Program
-    kind = "temporal"
+    kind = "motion"
 
     def select(self, ids: Ids, facts: Facts) -> Ids:
         travels = {i: facts.history(i).travel for i in ids}
@@ -175,10 +191,7 @@ class Outermost:
     side: str
     when: str
     of: Program
-
-    @property
-    def kind(self) -> str:
-        return "temporal" if self.when == "at last" else "spatial"
+    kind = "spatial"
 
     def select(self, ids: Ids, facts: Facts) -> Ids:
         axis, sign = EXTREMES[self.side]
@@ -199,10 +212,7 @@ class Beside:
     when: str
     anchor: Program
     of: Program
-
-    @property
-    def kind(self) -> str:
-        return "temporal" if self.when == "at last" else "spatial"
+    kind = "spatial"
 
     def select(self, ids: Ids, facts: Facts) -> Ids:
         axis, sign = SIDES[self.side]
@@ -220,7 +230,7 @@ class Passes:
     where: str
     anchor: Program
     of: Program
-    kind = "temporal"
+    kind = "motion"
 
     def select(self, ids: Ids, facts: Facts) -> Ids:
         anchor = only(self.anchor, facts)
@@ -254,6 +264,9 @@ class Both:
 
     def select(self, ids: Ids, facts: Facts) -> Ids:
         return execute(self.one, facts) | execute(self.other, facts)
+
+
+STEPS = (Everything, With, Usable, Does, Heads, Ranks, Travels, Outermost, Beside, Passes, Same, Both)
 
 
 def execute(program: Program, facts: Facts) -> Ids:
@@ -293,6 +306,11 @@ def depth(program: Program) -> int:
     return sum(step.kind != "none" for step in steps(program))
 
 
+def ordered(program: Program) -> bool:
+    """Whether the sentence is about the order of events, so that the video must not be played backwards for it."""
+    return any(step.kind == "temporal" for step in steps(program))
+
+
 def narrowing(program: Program, facts: Facts) -> list[int]:
     """How many things are left after each step of the chain: the target and those that match so far."""
     left: list[int] = []
@@ -310,6 +328,16 @@ def to_json(program: Program) -> dict[str, Any]:
         value = getattr(program, name)
         out[name] = value if isinstance(value, str) else to_json(value)
     return out
+
+
+def from_json(data: Mapping[str, Any]) -> Program:
+    """The program that ``to_json`` wrote. Raises UsageError for a step that there is not."""
+    kinds: dict[str, Any] = {step.__name__.lower(): step for step in STEPS}
+    if data.get("step") not in kinds:
+        raise UsageError(f"No step '{data.get('step')}' of a program. Known: {', '.join(kinds)}.")
+    arguments = {k: from_json(v) if isinstance(v, Mapping) else v for k, v in data.items() if k != "step"}
+    program: Program = kinds[data["step"]](**arguments)
+    return program
 
 
 def show(program: Program) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
@@ -36,8 +36,9 @@ from .programs import (
     execute,
     steps,
 )
+from .scene import Scene
 
-KINDS = ("attribute", "spatial", "temporal", "world-knowledge", "multi-step", "multi-object", "no-target")
+KINDS = ("attribute", "spatial", "motion", "temporal", "world-knowledge", "multi-step", "multi-object", "no-target")
 _WEIGHTS = {"Ranks": 5, "Passes": 4, "Does": 3, "Heads": 2, "Travels": 2, "With": 3}
 _SHORTEST_SIGHT = 12
 """Pixels, on the raster of facts, from which on a thing counts as seen in a frame."""
@@ -57,7 +58,13 @@ class Question:
 
 
 def ask(
-    facts: Facts, stream: Stream, n: int, kinds: Sequence[str] = KINDS[:-1]
+    facts: Facts,
+    stream: Stream,
+    n: int,
+    kinds: Sequence[str] = KINDS[:-1],
+    *,
+    keep: Callable[[Program], bool] = lambda program: True,
+    held_out: bool = False,
 ) -> list[tuple[Question, Form, Wording]]:
     """Up to ``n`` questions of different kinds about different things, each in words.
 
@@ -66,22 +73,24 @@ def ask(
         stream: makes every choice.
         n: how many at most; fewer where the scene has fewer.
         kinds: those wanted; ``no-target`` is asked only where it is named here.
+        keep: which programs may be asked.
+        held_out: use the held-out wordings.
     """
-    pools = _by_kind(questions(facts), kinds)
+    pools = _by_kind([q for q in questions(facts) if keep(q.program)], kinds)
     if "no-target" in kinds:
-        pools["no-target"] = list(_unanswerable(facts))
+        pools["no-target"] = [q for q in _unanswerable(facts) if keep(q.program)]
     chosen = _balanced({kind: pool for kind, pool in pools.items() if pool}, stream.fork("choice"), n)
     words = stream.fork("words")
     out: list[tuple[Question, Form, Wording]] = []
     for question in chosen:
         form: Form = "short" if words.chance(9, 20) else "long"
-        out.append((question, form, say(question.program, form, words, len(question.targets))))
+        out.append((question, form, say(question.program, form, words, len(question.targets), held_out=held_out)))
     return out
 
 
 def questions(facts: Facts) -> list[Question]:
     """Every question with an answer that the grammar can ask of this scene, none with a word too many."""
-    scopes = _scopes(facts)
+    scopes = make_scopes(facts)
     names = _names(scopes)
     plain = [_question(program, ids) for ids, program in scopes.items()]
     clauses = list(_clauses(scopes, names, facts))
@@ -92,8 +101,11 @@ def questions(facts: Facts) -> list[Question]:
     pairs = [
         Question(Both(a, b), execute(a, facts) | execute(b, facts), "multi-object") for a, b in combinations(names, 2)
     ]
-    found = [q for q in (*plain, *clauses, *nested, *pairs) if q.targets and len(q.targets) < len(facts.present)]
-    return [q for q in found if _seen(facts, q.targets)]
+    chained = list(_chained(clauses, facts))
+    found = [
+        q for q in (*plain, *clauses, *nested, *chained, *pairs) if q.targets and len(q.targets) < len(facts.present)
+    ]
+    return [q for q in found if well_seen(facts, q.targets)]
 
 
 def disambiguation_frame(program: Program, targets: Ids, watched: Sequence[Facts]) -> int:
@@ -135,7 +147,7 @@ def _question(program: Program, targets: Ids) -> Question:
     return Question(program, targets, kind_of(program, len(targets)))
 
 
-def _scopes(facts: Facts) -> dict[Ids, Program]:
+def make_scopes(facts: Facts) -> dict[Ids, Program]:
     """For every set of things that attributes single out, its shortest description."""
     scopes: dict[Ids, Program] = {facts.present: Everything()}
     looks = sorted({facts.scene.thing(i).look for i in facts.present})
@@ -173,7 +185,21 @@ def _clauses(
             answer = _selected(program, ids, facts)
             if not answer or len(answer) == len(ids):
                 continue
-            if not _wordy(program, answer, facts) and not _reads_otherwise(program, answer, facts):
+            if not _wordy(program, answer, facts) and not reads_otherwise(program, answer, facts):
+                yield _question(program, answer)
+
+
+def _chained(clauses: Sequence[Question], facts: Facts) -> Iterator[Question]:
+    """Two clauses about one scope, of which neither alone gives the answer: "that turns back and that is red"."""
+    filters = [q for q in clauses if isinstance(q.program, (Does, Heads, Beside, Passes))]
+    for first, second in combinations(filters, 2):
+        same_scope = first.program.of == second.program.of
+        if not same_scope or (isinstance(first.program, Beside) and isinstance(second.program, Beside)):
+            continue
+        answer = first.targets & second.targets
+        if answer and answer not in (first.targets, second.targets):
+            program = replace(second.program, of=first.program)  # type: ignore[type-var]
+            if _answer(program, facts) == answer:
                 yield _question(program, answer)
 
 
@@ -196,7 +222,9 @@ def relations(scope: Program, anchors: Iterable[Program]) -> Iterator[Program]:
     for anchor in anchors:
         yield from (Beside(side, when, anchor, scope) for side in SIDES for when in WHENS)
         yield from (Passes(where, anchor, scope) for where in ("behind", "in front of"))
-        yield from (Same(attribute, anchor, scope) for attribute in ("colour", "shape"))
+        # "Of the same colour as the red one" says red already.
+        named = {step.attribute for step in (*chain(scope), *chain(anchor)) if isinstance(step, With)}
+        yield from (Same(attribute, anchor, scope) for attribute in ("colour", "shape") if attribute not in named)
 
 
 def _selected(program: Program, ids: Ids, facts: Facts) -> Ids | None:
@@ -218,8 +246,6 @@ def _wordy(program: Program, answer: Ids, facts: Facts) -> bool:
     """Whether one of the scope's words could be left out, or the clause asks for what its words already say."""
     *scope, last = chain(program)
     words = [step for step in scope if isinstance(step, With)]
-    if isinstance(last, Same) and any(word.attribute == last.attribute for word in words):
-        return True
     if isinstance(last, Usable) and any(word.attribute == "shape" for word in words):
         return True
     if isinstance(last, Outermost | Beside) and last.when == "at last" and _known_at_first(last, answer, facts):
@@ -227,7 +253,7 @@ def _wordy(program: Program, answer: Ids, facts: Facts) -> bool:
     return any(_answer(_without(program, word), facts) == answer for word in words)
 
 
-def _reads_otherwise(program: Program, answer: Ids, facts: Facts) -> bool:
+def reads_otherwise(program: Program, answer: Ids, facts: Facts) -> bool:
     """Whether the last clause, taken to be about the thing asked for and not about the anchor, has another answer.
 
     "The star above the circle that stops first" may be heard as "the star that is above the circle and stops first".
@@ -261,14 +287,20 @@ def _unanswerable(facts: Facts) -> Iterator[Question]:
     absent: list[Program] = [
         With("colour", colour, With("shape", shape, Everything())) for colour in colours for shape in shapes
     ]
-    absent += [Does(event, scope) for scope in _scopes(facts).values() for event in MOMENTS]
+    absent += [Does(event, scope) for scope in make_scopes(facts).values() for event in MOMENTS]
     yield from (_question(program, frozenset()) for program in absent if _answer(program, facts) == frozenset())
 
 
-def _seen(facts: Facts, targets: Ids) -> bool:
+def well_seen(facts: Facts, targets: Ids) -> bool:
     """Whether every target is in plain view for at least an eighth of the video."""
     enough = max(1, facts.n_frames // 8)
     return all(int((facts.measured.seen[i - 1] >= _SHORTEST_SIGHT).sum()) >= enough for i in targets)
+
+
+def has_double(scene: Scene, present: Ids, targets: Ids) -> bool:
+    """Whether something that is not meant looks like something that is."""
+    looks = {scene.thing(i).look for i in targets}
+    return any(scene.thing(i).look in looks for i in present - targets)
 
 
 # A balanced choice ---------------------------------------------------------------------------------------------------
@@ -279,10 +311,10 @@ def _by_kind(found: Sequence[Question], kinds: Sequence[str]) -> dict[str, list[
 
 
 def _balanced(pools: dict[str, list[Question]], stream: Stream, n: int) -> list[Question]:
-    """Kinds in turn, the temporal kind twice as often."""
+    """Kinds in turn, the temporal kind and knowledge twice as often, because they need certain scenes."""
     chosen: list[Question] = []
     asked: Counter[Ids] = Counter()
-    turns = stream.shuffled([*pools, *(["temporal"] if "temporal" in pools else [])])
+    turns = stream.shuffled([*pools, *(kind for kind in ("temporal", "world-knowledge") if kind in pools)])
     while any(pools.values()) and len(chosen) < n:
         for kind in turns:
             if pools[kind] and len(chosen) < n:

@@ -20,6 +20,8 @@ from .scene import COLOURS, UNIT, Background, Scene, Thing
 from .shapes import DARK, LIGHT, OUTSIDE, SILHOUETTES
 
 PATTERNS = ("clouds", "stripes", "tiles", "speckle")
+NEW_PATTERNS = ("bricks", "waves")
+"""Textures of the test of generalisation to new textures alone."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,18 +70,24 @@ class Renderer:
         self.height, self.width = scene.size_at(height or scene.height)
         if len(scene.things) > 254:
             raise UsageError(f"A scene holds at most 254 things (8-bit labels), found {len(scene.things)}.")
-        # Rounded to the nearest pixel, in integers.
-        self._centres = (scene.positions * self.height + UNIT // 2) // UNIT
+        self._shake = _pixels(np.array(scene.camera or [(0, 0)] * scene.n_frames, np.int64), self.height)
+        self._centres = _pixels(scene.positions, self.height) + self._shake
+        self._margin = int(np.abs(self._shake).max(initial=0))
         self._order = sorted(range(len(scene.things)), key=lambda i: scene.things[i].depth)
         self._sprites = [_sprite(thing, self.height) for thing in scene.things]
 
     @cached_property
     def backdrop(self) -> NDArray[np.uint8]:
-        """The background alone, uint8 (H, W, 3)."""
-        return texture(self.scene.background, self.height, self.width)
+        """The background alone, uint8 (H + 2m, W + 2m, 3) with a margin m on all sides that the camera may show."""
+        return texture(self.scene.background, self.height, self.width, self._margin)
+
+    def background(self, t: int) -> NDArray[np.uint8]:
+        """The part of the backdrop that is in the picture, uint8 (H, W, 3)."""
+        left, top = (self._margin - int(v) for v in self._shake[t])
+        return self.backdrop[top : top + self.height, left : left + self.width]
 
     def frame(self, t: int) -> RenderedFrame:
-        rgb = self.backdrop.copy()
+        rgb = self.background(t).copy()
         labels = np.zeros((self.height, self.width), np.uint8)
         for i in self._order:
             window, part = self._place(i, t)
@@ -133,6 +141,11 @@ class Renderer:
         return (rows, columns), (part_rows, part_columns)
 
 
+def _pixels(units: NDArray[np.int64], height: int) -> NDArray[np.int64]:
+    """Rounded to the nearest pixel, in integers."""
+    return (units * height + UNIT // 2) // UNIT
+
+
 def _clip(start: int, length: int, limit: int) -> tuple[slice, slice]:
     low, high = min(max(start, 0), limit), min(max(start + length, 0), limit)
     return slice(low, high), slice(low - start, high - start)
@@ -174,10 +187,10 @@ def _colours(tones: NDArray[np.uint8], rim: NDArray[np.bool_], rgb: tuple[int, i
     return colours
 
 
-def texture(background: Background, height: int, width: int) -> NDArray[np.uint8]:
-    """The background at a resolution, uint8 (H, W, 3): a weight per pixel between its two colours."""
-    y = np.arange(height, dtype=np.int64)[:, None] * UNIT // height
-    x = np.arange(width, dtype=np.int64)[None, :] * UNIT // height
+def texture(background: Background, height: int, width: int, margin: int = 0) -> NDArray[np.uint8]:
+    """The background at a resolution, uint8 (H + 2m, W + 2m, 3): a weight per pixel between its two colours."""
+    y = np.arange(-margin, height + margin, dtype=np.int64)[:, None] * UNIT // height
+    x = np.arange(-margin, width + margin, dtype=np.int64)[None, :] * UNIT // height
     weight = _weight(background, *np.broadcast_arrays(y, x))
     dark, light = np.array(background.dark, np.int64), np.array(background.light, np.int64)
     return (dark + (light - dark) * weight[..., None] // 256).astype(np.uint8)
@@ -195,7 +208,15 @@ def _weight(background: Background, y: NDArray[np.int64], x: NDArray[np.int64]) 
         return ((y // grain + x // grain) % 2) * 130 + fine * 120 // 256
     if background.pattern == "speckle":
         return np.where(_lattice(y // (grain // 6), x // (grain // 6), seed) > 200, 230, fine // 2)
-    raise UsageError(f"Unknown background pattern '{background.pattern}'. Known: {', '.join(PATTERNS)}.")
+    if background.pattern == "bricks":
+        row = y * 2 // grain
+        mortar = (y * 2 % grain < grain // 5) | ((x + row % 2 * (grain // 2)) % grain < grain // 10)
+        return np.where(mortar, 230, fine * 130 // 256)
+    if background.pattern == "waves":
+        crest = np.abs((x + seed % grain) % (2 * grain) - grain) // 2
+        return ((y + crest) * 4 // grain % 4) * 50 + fine * 90 // 256
+    known = ", ".join(PATTERNS + NEW_PATTERNS)
+    raise UsageError(f"Unknown background pattern '{background.pattern}'. Known: {known}.")
 
 
 def _value_noise(y: NDArray[np.int64], x: NDArray[np.int64], cell: int, seed: int) -> NDArray[np.int64]:

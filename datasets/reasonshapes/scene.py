@@ -6,6 +6,7 @@ identically on every system. x grows to the right, y downwards; (0, 0) is the up
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from itertools import pairwise
@@ -151,6 +152,8 @@ class Scene:
         n_frames: length of the video.
         background: the texture behind everything.
         things: the objects, ids 1..N in order.
+        camera: how far the shaking camera moves the whole picture in each frame, (x, y) in units; empty for a camera
+            at rest. What is true of the scene is measured without it.
     """
 
     seed: int
@@ -159,6 +162,7 @@ class Scene:
     n_frames: int
     background: Background
     things: tuple[Thing, ...]
+    camera: tuple[tuple[int, int], ...] = ()
 
     @property
     def world_width(self) -> int:
@@ -180,8 +184,22 @@ class Scene:
     def reversed(self) -> Scene:
         """The scene played backwards: the same unordered frames, another order of events."""
         things = tuple(replace(t, trajectory=t.trajectory.reversed(self.n_frames)) for t in self.things)
-        return replace(self, things=things)
+        return replace(self, things=things, camera=self.camera[::-1])
 
     def graph(self) -> dict[str, Any]:
         """The scene graph as plain JSON values."""
         return asdict(self)
+
+    @classmethod
+    def from_graph(cls, graph: Mapping[str, Any]) -> Scene:
+        """The scene of a graph, also of one that was written as JSON and read again."""
+        things = tuple(
+            Thing(**{**t, "trajectory": Trajectory(tuple(Waypoint(**w) for w in t["trajectory"]["waypoints"]))})
+            for t in graph["things"]
+        )
+        background = graph["background"]
+        colours = {name: tuple(background[name]) for name in ("dark", "light")}
+        camera = tuple((int(x), int(y)) for x, y in graph["camera"])
+        return cls(
+            **{**graph, "background": Background(**{**background, **colours}), "things": things, "camera": camera}
+        )

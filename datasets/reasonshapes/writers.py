@@ -25,6 +25,7 @@ from ..layouts.writers import FIRST_GROUP, NO_OBJECT
 from ..masks import encode_rle
 from .davis import ANNOTATORS, DavisObject, describe_objects
 from .generate import GeneratedSample, GeneratedVideo, generate
+from .programs import to_json
 
 SOURCE = "ReasonShapes"
 
@@ -67,7 +68,7 @@ def write(
 
     ``reasonvos``: ``meta_expressions.json``, ``JPEGImages/<video>/``, ``Annotations/<source>_<video>_<object>/`` with
     0/255 masks. Every thing has its masks, asked for or not. Beyond the benchmark's own keys an expression has
-    ``object_ids``, ``kind`` and ``tags``.
+    ``object_ids``, ``kind``, ``tags`` and ``program``, a video its ``scene`` graph.
 
     ``mevis``: ``<split>/{meta_expressions.json, mask_dict.json, JPEGImages/<video>/}``; masks are COCO RLE per frame,
     null where nothing is seen. Split ``valid`` withholds masks and object ids. Targets may be several things.
@@ -170,10 +171,13 @@ def _write_reasonvos(stage: Path, root: Path, videos: Iterable[GeneratedVideo], 
                     "object_ids": list(sample.object_ids),
                     "kind": sample.kind,
                     "tags": sample.tags,
+                    "program": to_json(sample.program),
                 }
                 for sample in video.samples
             ]
-            meta.add(video.id, {"source": SOURCE, "frames": names, "expressions": expressions})
+            meta.add(
+                video.id, {"source": SOURCE, "frames": names, "expressions": expressions, "scene": video.scene.graph()}
+            )
             folders = {ids: made(stage / "Annotations" / f"{SOURCE}_{video.id}_{n}") for ids, n in targets.items()}
             for name, labels in _write_frames(stage / "JPEGImages" / video.id, video, names, options):
                 for ids, folder in folders.items():

@@ -105,7 +105,7 @@ def test_unknown_names_are_answered_with_near_ones() -> None:
 
 def test_defaults_are_known_and_strict() -> None:
     assert all(get_protocol(i).strict for ids in DEFAULTS.values() for i in ids)
-    assert [p.id for p in default_protocols(Toy())] == ["reasonshapes@0"]
+    assert [p.id for p in default_protocols(Toy())] == ["reasonshapes@1"]
     assert [p.id for p in protocols_for(ToyMeViS())] == ["mevis@1", "mevis@official", "mevis@videolisa"]
     assert len(DEFAULTS["ref-davis17"]) == 2
     with pytest.raises(ProtocolError, match="No protocol is known for toy"):
@@ -121,17 +121,17 @@ def test_protocols_refuse_other_datasets() -> None:
 
 
 def test_perfect_masks_score_one() -> None:
-    scores, summary = run("reasonshapes@0", Masks(Toy()))
+    scores, summary = run("reasonshapes@1", Masks(Toy()))
     assert (summary.J, summary.F, summary.J_and_F, summary.n_counted) == (1, 1, 1, 15)
     assert summary.counts == {"ok": 15, "missing": 0, "invalid": 0, "failed": 0, "no-ground-truth": 0}
-    assert [s.unit for s in scores.values()] == list(get_protocol("reasonshapes@0").units(Toy()))
+    assert [s.unit for s in scores.values()] == list(get_protocol("reasonshapes@1").units(Toy()))
     empty = scores["video1/4"]
     assert (empty.n_frames, empty.n_empty_frames, empty.extras["frames_both_empty"]) == (6, 6, 6)
 
 
 def test_scores_are_those_of_the_metrics() -> None:
     dataset = Toy()
-    scores, summary = run("reasonshapes@0", Masks(dataset, shift=3), per_frame=True)
+    scores, summary = run("reasonshapes@1", Masks(dataset, shift=3), per_frame=True)
     for sample in dataset:
         truth = dataset.ground_truth(sample).dense()
         wanted = j_and_f(truth, np.roll(truth, 3, axis=2))
@@ -141,12 +141,12 @@ def test_scores_are_those_of_the_metrics() -> None:
         assert np.array_equal((score.J, score.F), (wanted.J.mean(), wanted.F.mean()))
     assert np.array_equal(summary.J, np.mean([s.J for s in scores.values()]))
     assert summary.J_and_F == (summary.J + (summary.F or 0)) / 2
-    assert run("reasonshapes@0", Masks(dataset, shift=3))[0]["video0/0"].frame_J == ()
+    assert run("reasonshapes@1", Masks(dataset, shift=3))[0]["video0/0"].frame_J == ()
 
 
 def test_a_missing_frame_counts_as_zero_even_without_a_target() -> None:
     masks = Masks(Toy(), deleted={"video0/0/00001", "video0/4/00002"})
-    scores, summary = run("reasonshapes@0", masks, per_frame=True)
+    scores, summary = run("reasonshapes@1", masks, per_frame=True)
     for key in ("video0/0", "video0/4"):
         assert (scores[key].status, scores[key].J, scores[key].F) == ("ok", 0.8, 0.8)
         assert scores[key].flags == ("partial",)
@@ -162,7 +162,7 @@ def test_statuses() -> None:
         deleted={"video0/0"} | {f"video0/1/0000{i}" for i in range(1, 5)},
         replaced={"video0/1/00000": broken, "video0/2/00001": np.ones((HEIGHT, WIDTH - 1), bool)},
     )
-    scores, summary = run("reasonshapes@0", masks)
+    scores, summary = run("reasonshapes@1", masks)
     assert (scores["video0/0"].status, scores["video0/0"].J, scores["video0/0"].flags) == ("missing", 0, ())
     assert (scores["video0/1"].status, scores["video0/1"].F) == ("invalid", 0)
     assert "4 missing and 1 unusable of 5 frames; first: video0/1/00000.png: corrupt." in scores["video0/1"].reason
@@ -177,7 +177,7 @@ def test_without_ground_truth_nothing_is_scored() -> None:
         def ground_truth(self, sample: Sample) -> Masklet | None:  # type: ignore[override]
             return None if sample.expression.id == "0" else super().ground_truth(sample)
 
-    scores, summary = run("reasonshapes@0", Masks(Withheld()))
+    scores, summary = run("reasonshapes@1", Masks(Withheld()))
     bare = scores["video0/0"]
     assert (bare.status, bare.J, bare.F, bare.J_and_F, bare.counted) == ("no-ground-truth", None, None, None, False)
     assert (summary.n_counted, summary.counts["no-ground-truth"], summary.J) == (12, 3, 1)
@@ -195,7 +195,7 @@ def test_unreadable_ground_truth_is_raised() -> None:
             raise DatasetError("masks.json: cut short.")
 
     with pytest.raises(DatasetError, match="cut short"):
-        run("reasonshapes@0", Masks(Broken()))
+        run("reasonshapes@1", Masks(Broken()))
 
 
 @dataclass(frozen=True)
@@ -222,7 +222,7 @@ def test_each_ground_truth_is_decoded_once_a_frame() -> None:
 
     dataset = Shared(n_videos=1)
     full = {f"{s.key}/{n}": np.ones((HEIGHT, WIDTH), bool) for s in dataset for n in s.video.frame_names}
-    scores, _ = run("reasonshapes@0", Masks(dataset, replaced=dict(full)))
+    scores, _ = run("reasonshapes@1", Masks(dataset, replaced=dict(full)))
     assert [s.J for s in scores.values()] == [1] * 5
     assert calls == dict.fromkeys(range(5), 1)
 
@@ -235,11 +235,11 @@ def test_credit_for_empty_masks_and_full_frames_is_announced() -> None:
         for n in s.video.frame_names
         if s.expression.id == "4"
     }
-    scores, summary = run("reasonshapes@0", Masks(dataset, replaced=dict(everywhere)))
+    scores, summary = run("reasonshapes@1", Masks(dataset, replaced=dict(everywhere)))
     assert (scores["video0/4"].J, scores["video0/4"].F) == (0, 1)
     assert any("20.0 points of F come from masks that fill the frame" in w for w in summary.warnings)
     assert any(
-        "20.0 points of J and F" in w and "empty" in w for w in run("reasonshapes@0", Masks(dataset))[1].warnings
+        "20.0 points of J and F" in w and "empty" in w for w in run("reasonshapes@1", Masks(dataset))[1].warnings
     )
 
 
@@ -248,10 +248,10 @@ def test_deleting_never_helps() -> None:
     dataset = Toy()
     spots = [f"{s.key}/{n}" for s in dataset for n in s.video.frame_names] + [s.key for s in dataset]
     masks = Masks(dataset, shift=4)
-    before, summary = run("reasonshapes@0", masks)
+    before, summary = run("reasonshapes@1", masks)
     for _ in range(6):
         masks.deleted |= set(rng.choice(spots, 12))
-        after, less = run("reasonshapes@0", masks)
+        after, less = run("reasonshapes@1", masks)
         assert less.J <= summary.J and less.F <= summary.F and less.n_counted == summary.n_counted
         assert all(after[k].J <= before[k].J and after[k].F <= before[k].F for k in before)
         before, summary = after, less

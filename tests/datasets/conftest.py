@@ -28,7 +28,11 @@ def layouts(tmp_path_factory: pytest.TempPathFactory) -> Path:
             kinds = {"test_videos": generate("test", 1, 9, **SIZE)} if layout == "ref-youtube-vos" else {}
             if layout == "mevis":
                 kinds = {"no_target": True}
-            wanted = ("attribute", "temporal", "no-target") if layout == "mevis" else ("attribute", "temporal")
+            wanted = (
+                ("attribute", "motion", "temporal", "no-target")
+                if layout == "mevis"
+                else ("attribute", "motion", "temporal")
+            )
             write(layout, root / layout, generate("valid", 2, number, **SIZE, kinds=wanted), split=split, **kinds)
     return root
 

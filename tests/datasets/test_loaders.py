@@ -68,7 +68,11 @@ def test_every_loader_keeps_the_contract(layouts: Path, name: str) -> None:
 
 def test_masks_are_those_of_the_scene(layouts: Path) -> None:
     for name, number in (("reasonvos", 0), ("mevis/valid_u", 1), ("ref-youtube-vos/valid", 1)):
-        kinds = ("attribute", "temporal", "no-target") if name.startswith("mevis") else ("attribute", "temporal")
+        kinds = (
+            ("attribute", "motion", "temporal", "no-target")
+            if name.startswith("mevis")
+            else ("attribute", "motion", "temporal")
+        )
         scenes = {video.id: video for video in generate("valid", 2, number, **SIZE, kinds=kinds)}
         dataset = load(layouts, name)
         assert set(scenes) == {video.id for video in dataset.videos}

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from rvos.datasets.errors import DatasetError, UnknownNameError, UsageError
+from rvos.datasets.reasonshapes import loader, make_videos
 from rvos.datasets.reasonshapes.generate import generate
 from rvos.datasets.reasonshapes.questions import KINDS
 from rvos.datasets.reasonshapes.writers import write
@@ -18,7 +19,7 @@ SMALL = {"n_videos": 6, "height": 48, "width": 64, "n_frames": 10}
 
 def test_masks_texts_and_tags_are_those_of_the_generator() -> None:
     dataset = load("reasonshapes/valid", **SMALL)
-    made = list(generate("valid", 6, height=48, width=64, n_frames=10))
+    made = list(make_videos("valid", 6, height=48, width=64, n_frames=10))
     assert len(dataset) == sum(len(v.samples) for v in made)
     for video in made:
         for sample in video.samples:
@@ -35,7 +36,7 @@ def test_masks_texts_and_tags_are_those_of_the_generator() -> None:
 def test_objects_are_the_things_of_the_scene_also_where_a_sentence_means_several() -> None:
     dataset = load("reasonshapes/valid", **SMALL)
     assert any(len(s.expression.object_ids) > 1 for s in dataset)
-    for video, made in zip(dataset.videos, generate("valid", 6, height=48, width=64, n_frames=10), strict=True):
+    for video, made in zip(dataset.videos, make_videos("valid", 6, height=48, width=64, n_frames=10), strict=True):
         objects = dataset.objects(video)
         assert sorted(objects) == sorted(str(thing.id) for thing in made.things)
         labels = made.renderer.labels(3)

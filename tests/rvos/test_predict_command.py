@@ -55,7 +55,7 @@ def test_exit_0_and_the_run_folder_as_last_line(here: Path, capsys: pytest.Captu
     assert rvos("predict", "own_models:nothing", "reasonshapes/test", "--limit", "2", "--out", "runs/mine") == 0
     printed = capsys.readouterr()
     assert printed.out.splitlines()[-1] == "runs/mine"
-    assert "10 sentences about 2 videos" in printed.out and "10 ok" in printed.out
+    assert "12 sentences about 2 videos" in printed.out and "12 ok" in printed.out
     run = Run.open("runs/mine")
     assert run.record.predictor.name == "own_models:nothing" and run.record.limit == 2
 
