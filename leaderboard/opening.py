@@ -43,10 +43,15 @@ def compare(*runs: RunLike, names: Sequence[str] | None = None, metric: Metric =
         UsageError: fewer than two runs, or not a name for each.
         RunError: no scored run, or of different data or protocols.
     """
+    return compare_results(named_results(runs, names), metric, seed)
+
+
+def named_results(runs: Sequence[RunLike], names: Sequence[str] | None = None) -> dict[str, Result]:
+    """The results of runs by name, by default their folders' names. Raises as ``compare``."""
     results = [open_result(run) for run in runs]
     if names is not None and len(names) != len(results):
         raise UsageError(f"{len(names)} names for {len(results)} runs; give one for each.")
-    return compare_results(dict(zip(names or _names(results), results, strict=True)), metric, seed)
+    return dict(zip(names or _names(results), results, strict=True))
 
 
 def _names(results: Sequence[Result]) -> list[str]:

@@ -123,6 +123,7 @@ class Board:
     def _row(self, key: str) -> tuple[str, str, list[Td]]:
         entry, result = self.entries[key], self.results[key]
         summary = result.summary
+        best = next(iter(self.results))
         near = self.comparison is not None and key in self.comparison.not_separable
         seen = " ".join(note.removeprefix("Seen: ") for note in entry.notes if note.startswith("Seen: "))
         cost = _seconds(result)
@@ -135,7 +136,7 @@ class Board:
             Td.number(percent(summary.F.value), summary.F.value),
             Td.number(str(len(result.missing())), len(result.missing())),
             Td.number("–" if cost is None else f"{cost:.3g}", cost),
-            Td.text("not separable from the best" if near else "", "note"),
+            Td.text("" if not near else "best" if key == best else "not separable from the best", "note"),
             Td.text(entry.kind),
             Td.text(seen, "note"),
         ]

@@ -114,6 +114,21 @@ def published(
         print(table.to_text())
 
 
+@app.command(epilog="Example: rvos leaderboard plot runs/mine runs/other --out plots --format png")
+def plot(
+    runs: Annotated[list[Path], typer.Argument(help="Scored runs or prediction archives.")],
+    out: Annotated[Path, typer.Option(help="Folder of the plots.")] = Path("plots"),
+    format_: Annotated[str, typer.Option("--format", help="pdf, png or svg.")] = "pdf",
+    sample: Annotated[str | None, typer.Option(help="Key of a sample whose J and F are plotted by frame.")] = None,
+) -> None:
+    """Write plots for papers: differences by video, J&F by kind, length and tag, J and F over frames."""
+    from ..leaderboard.opening import named_results
+    from ..leaderboard.plots import save_plots
+
+    for path in save_plots(named_results(runs), out, format_, sample):
+        print(path)
+
+
 @app.command(epilog="Example: rvos leaderboard site runs --out site")
 def site(
     path: Annotated[Path, typer.Argument(help="Folder of entries, or of runs.")],

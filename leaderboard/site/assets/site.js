@@ -157,9 +157,10 @@ function player(root, data) {
     if (!sample) return;
     const t = Number(slider.value);
     context.drawImage(images[t], 0, 0, canvas.width, canvas.height);
-    boxes.forEach((box, i) => {
+    const order = boxes.map((_, i) => (i + 1) % boxes.length); // the ground truth is outlined on top of all
+    order.forEach((i) => {
       const mask = sample.masks[i][t];
-      if (box.checked && mask) paint(mask, data.colours[i], i > 0);
+      if (boxes[i].checked && mask) paint(mask, data.colours[i], i > 0);
     });
     slider.setAttribute("aria-valuetext", `frame ${sample.names[t]}`);
     state.textContent = `frame ${sample.names[t]}, ${t + 1} of ${sample.names.length}`;

@@ -1,0 +1,168 @@
+"""Plots for papers: differences between two runs, J&F by kind, length or any tag, J and F over a video's frames.
+
+Each function takes results and gives a matplotlib figure; ``save_plots`` writes all that apply as PDF or PNG.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..benchmarks.intervals import clustered_interval
+from ..benchmarks.protocols.base import UnitScore
+from ..benchmarks.results import Result
+from ..datasets.errors import RunError, UsageError
+from .statistics import paired
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+FORMATS = ("pdf", "png", "svg")
+#: Number of groups of equal size that a video's length is split into.
+N_LENGTHS = 4
+_INK, _COLOURS = "#30343f", ("#2a6fdb", "#e07b16", "#19957c", "#c2388f", "#7a5bd0", "#8a8f3c")
+
+
+def paired_differences(a: Result, b: Result, names: tuple[str, str]) -> Figure:
+    """Mean difference in J&F of every video, sorted, with the overall difference and its interval."""
+    pair = paired(a, b, names)
+    theirs = {s.unit.key: s.J_and_F for s in b.scores}
+    videos: dict[str, list[float]] = {}
+    for score in a.scores:
+        mine, other = score.J_and_F, theirs.get(score.unit.key)
+        if mine is not None and other is not None:
+            videos.setdefault(score.unit.video_id, []).append(100 * (mine - other))
+    means = np.sort([float(np.mean(values)) for values in videos.values()])
+    figure, axes = _figure(5.0, 2.6)
+    axes.bar(np.arange(len(means)), means, color=[_COLOURS[0] if m > 0 else _COLOURS[1] for m in means])
+    axes.axhline(100 * pair.difference, color=_INK, linewidth=1)
+    if pair.half_width is not None:
+        low, high = (100 * (pair.difference + sign * pair.half_width) for sign in (-1, 1))
+        axes.axhspan(low, high, color=_INK, alpha=0.15, linewidth=0)
+    axes.set_xlabel(f"{len(means)} videos, sorted")
+    axes.set_ylabel("difference in J&F")
+    axes.set_title(str(pair), fontsize=7)
+    return figure
+
+
+def by_group(results: Mapping[str, Result], tag: str) -> Figure:
+    """J&F with 95 % intervals by the values of a tag; ``frames`` groups by the number of scored frames."""
+    groups = {name: _groups(result, tag) for name, result in results.items()}
+    values = list(dict.fromkeys(value for found in groups.values() for value in found))
+    if not values:
+        raise UsageError(f"No run splits its samples by '{tag}'.")
+    figure, axes = _figure(max(3.5, 0.5 + 0.8 * len(values)), 2.6)
+    width = 0.8 / len(groups)
+    for i, (name, found) in enumerate(groups.items()):
+        intervals = [_interval(found.get(value, [])) for value in values]
+        at = np.arange(len(values)) + (i - (len(groups) - 1) / 2) * width
+        heights, errors = [v for v, _ in intervals], [e for _, e in intervals]
+        axes.bar(at, heights, width * 0.9, yerr=errors, color=_COLOURS[i % len(_COLOURS)], label=name, ecolor=_INK)
+    axes.set_xticks(np.arange(len(values)), values, rotation=30, ha="right")
+    axes.set_ylabel("J&F")
+    axes.set_title(f"by {tag}", fontsize=8)
+    axes.legend(fontsize=6, frameon=False)
+    return figure
+
+
+def over_time(results: Mapping[str, Result], key: str) -> Figure:
+    """J (full line) and F (dashed) of every frame of one sample.
+
+    Raises:
+        UsageError: no run kept values per frame for it.
+    """
+    figure, axes = _figure(5.0, 2.6)
+    shown = 0
+    for i, (name, result) in enumerate(results.items()):
+        score = next((s for s in result.scores if s.unit.key == key and s.frame_J), None)
+        if score is not None:
+            colour = _COLOURS[i % len(_COLOURS)]
+            axes.plot(100 * np.asarray(score.frame_J), color=colour, label=name)
+            axes.plot(100 * np.asarray(score.frame_F), color=colour, linestyle="--")
+            shown += 1
+    if not shown:
+        raise UsageError(f"No run kept J and F per frame for '{key}'; score with rvos evaluate --per-frame.")
+    axes.set_xlabel("scored frame")
+    axes.set_ylabel("J (full), F (dashed)")
+    axes.set_title(key, fontsize=8)
+    axes.legend(fontsize=6, frameon=False)
+    return figure
+
+
+def save_plots(results: Mapping[str, Result], out: Path, form: str = "pdf", key: str | None = None) -> list[Path]:
+    """Write every plot that applies to the runs.
+
+    Args:
+        results: by name.
+        out: folder, made where it does not exist.
+        form: one of ``FORMATS``.
+        key: a sample whose frames are plotted too.
+
+    Raises:
+        UsageError: an unknown format, or no values per frame for ``key``.
+        RunError: the runs cannot be compared, or the folder cannot be written.
+    """
+    if form not in FORMATS:
+        raise UsageError(f"Unknown format '{form}'; known: {', '.join(FORMATS)}.")
+    written = []
+    for name, figure in _all(results, key):
+        path = out / f"{name}.{form}"
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            figure.savefig(path, dpi=200)
+        except OSError as error:
+            raise RunError(f"{path} cannot be written: {error.strerror or error}; give another --out.") from error
+        written.append(path)
+    return written
+
+
+def _all(results: Mapping[str, Result], key: str | None) -> Iterator[tuple[str, Figure]]:
+    names = list(results)
+    for i, a in enumerate(names):
+        for b in names[i + 1 :]:
+            yield f"difference-{_file(a)}-{_file(b)}", paired_differences(results[a], results[b], (a, b))
+    for tag in dict.fromkeys(["frames", *(tag for result in results.values() for tag in result.groups())]):
+        if any(_groups(result, tag) for result in results.values()):
+            yield f"by-{_file(tag)}", by_group(results, tag)
+    if key is not None:
+        yield f"frames-{_file(key)}", over_time(results, key)
+
+
+def _groups(result: Result, tag: str) -> dict[str, list[UnitScore]]:
+    if tag != "frames":
+        return result.groups().get(tag, {})
+    counted = [s for s in result.scores if s.counted and s.J_and_F is not None]
+    edges = np.unique(np.quantile([s.n_frames for s in counted], np.linspace(0, 1, N_LENGTHS + 1))) if counted else []
+    if len(edges) < 3:
+        return {}
+    found: dict[str, list[UnitScore]] = {}
+    for low, high in pairwise(edges):
+        inside = [s for s in counted if low < s.n_frames <= high or (low == edges[0] == s.n_frames)]
+        found[f"{int(low) if low == edges[0] else int(low) + 1}–{int(high)}"] = inside
+    return found
+
+
+def _interval(scores: list[UnitScore]) -> tuple[float, float]:
+    """Mean J&F and half width in percent; no width where one video alone is there."""
+    known = [(s.J_and_F, s.unit.video_id) for s in scores if s.J_and_F is not None]
+    interval = clustered_interval([v for v, _ in known], [video for _, video in known])
+    return 100 * (interval.value or 0.0), 100 * (interval.half_width or 0.0)
+
+
+def _figure(width: float, height: float) -> tuple[Figure, Axes]:
+    from matplotlib.figure import Figure as New
+
+    figure = New(figsize=(width, height), layout="constrained")
+    axes = figure.add_subplot()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(labelsize=7)
+    return figure, axes
+
+
+def _file(name: str) -> str:
+    return "".join(c if c.isalnum() or c in "._-" else "-" for c in name)
