@@ -133,7 +133,8 @@ class Result:
         counted = [s for s in self.scores if s.counted and s.J_and_F is not None]
         names = dict.fromkeys(name for s in counted for name in s.unit.tags)
         tables = {name: _grouped(counted, name) for name in names}
-        return {name: groups for name, groups in tables.items() if 2 <= len(groups) <= MOST_GROUPS}
+        most = min(MOST_GROUPS, len(counted) // 2)  # a tag that names single units groups nothing
+        return {name: groups for name, groups in tables.items() if 2 <= len(groups) <= most}
 
     # Forms --------------------------------------------------------------------------------------------------------
 

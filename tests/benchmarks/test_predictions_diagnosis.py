@@ -142,7 +142,7 @@ def test_archives(tmp_path: Path) -> None:
     assert found(archive("b.zip", "my masks/"), "wraps everything in the folder 'my masks'").severity == "note"
     assert found(archive("c.zip", "../"), "point outside").severity == "warning"
     (tmp_path / "d.zip").write_bytes(b"PK\x03\x04 and no more")
-    assert found(tmp_path / "d.zip", "neither a folder").severity == "error"
+    assert found(tmp_path / "d.zip", "cut short or damaged").severity == "error"
 
 
 class OddFrames(RVOSDataset):
