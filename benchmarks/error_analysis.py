@@ -8,15 +8,17 @@ sentence. A frame has one cause of loss, so the parts of a sample sum to 1 - J e
     the target is absent and something is predicted                         ``false_positive``
     the target is present and nothing is predicted                          ``missed``
     the prediction overlaps the target at least as well as any other
-    annotated object (intersection over union above 0)                      ``boundary``
+    annotated object, and by at least 0.1 (intersection over union)         ``boundary``
     it lies elsewhere, and an earlier frame lay on the target               ``identity_switch``
     it lies elsewhere, and no earlier frame lay on the target               ``wrong_object``
 
-A sample's parts are the means over its scored frames. ``elsewhere`` is on another annotated object or on none.
+A sample's parts are the means over its scored frames. ``elsewhere`` is on another annotated object or on none: a mask
+of the whole picture, or a scrap of the ground, is no mask of the target with a bad boundary.
 
 The *selection* of a sample is right where, of the target and all annotated objects that do not belong to it, the
-target has the largest intersection over union with the prediction, both summed over the frames; of a sentence without
-a target, where nothing is predicted in any frame. It is None where the video has no other annotated object.
+target has the largest intersection over union with the prediction, both summed over the frames, and at least 0.1; of
+a sentence without a target, where nothing is predicted in any frame. It is None where the video has no other annotated
+object.
 
 *Language sensitivity* is J minus the J that the same masks have for the other sentences of their video (mean over all
 other sentences): 0 for a model that answers every sentence alike. Beside it stands the best that can be had on the
@@ -61,8 +63,11 @@ WORDS = {
     "boundary": "boundary",
     "unusable": "no usable mask",
 }
+_SHORT = dict(zip(PARTS, ("wrong", "switch", "missed", "false pos.", "boundary", "unusable"), strict=True))
 TWIN = "twin_"
 """Tags that begin so name pairs: two samples with equal values are twins, whose answers differ."""
+LEAST_OVERLAP = 0.1
+"""Intersection over union below which a mask is not of an object."""
 _QUARTERS = 4
 _Matrix = NDArray[np.float64]
 
@@ -77,7 +82,7 @@ class UnitAnalysis:
         J: mean over the scored frames, 0-1.
         parts: cause of loss -> its share, 0-1; they sum to 1 - J.
         selected: id of the best-overlapping annotated object; ``target`` for the target itself, "" where nothing
-            overlaps.
+            overlaps by ``LEAST_OVERLAP``.
         right: whether the selection is right; None where the video has no other annotated object.
         J_permuted: mean J of these masks for the other sentences of the video; None where it is the only one.
         J_text_blind: J of perfect masks of the object that fits the video's sentences best; None without objects.
@@ -387,7 +392,7 @@ class _Video:
                 self._lose(i, "unusable", 0.0)
             else:
                 row = usable.index(i)
-                self._judge(i, frame_J[row], inter[row], position, masks[row].any(), known)
+                self._judge(i, frame_J[row], position, masks[row].any(), known)
 
     def _candidates_at(self, name: str) -> tuple[dict[int, BoolMask], list[BoolMask]]:
         """The masks of the candidates that are annotated in this frame, and the pixels that the protocol leaves out."""
@@ -415,7 +420,6 @@ class _Video:
         self,
         i: int,
         J: NDArray[np.float64],
-        inter: NDArray[np.float64],
         position: Mapping[int, int],
         says_something: bool,
         known: NDArray[np.float32],
@@ -425,7 +429,7 @@ class _Video:
         present = bool(known[own].any())
         self.silent[i] &= not says_something
         best_rival = max((J[position[c]] for c in self.rivals(i).values() if c in position), default=0.0)
-        on_target = present and inter[own] > 0 and J[own] >= best_rival
+        on_target = present and J[own] >= max(best_rival, LEAST_OVERLAP)
         if not present:
             cause = "false_positive"
         elif not says_something:
@@ -475,9 +479,9 @@ class _Video:
         overlaps = {name: self._tube_overlap(i, c) for name, c in rivals.items()}
         best = max(overlaps, key=lambda name: overlaps[name], default="")
         own = self._tube_overlap(i, self.target[i])
-        if own > 0 and own >= overlaps.get(best, 0.0):
+        if own >= max(LEAST_OVERLAP, overlaps.get(best, 0.0)):
             return "target", True if rivals else None
-        selected = best if overlaps.get(best, 0.0) > 0 else ""
+        selected = best if overlaps.get(best, 0.0) >= LEAST_OVERLAP else ""
         if self.samples[i].expression.object_ids == ():
             return selected, self.silent[i]
         return selected, False if rivals else None
@@ -551,7 +555,7 @@ def _grouped(units: Sequence[UnitAnalysis], tag: str) -> dict[str, list[UnitAnal
     numeric = all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values)
     if numeric and len(values) > MOST_GROUPS:
         return _quarters(tagged, tag)
-    ordered = sorted(values) if numeric else sorted(values, key=str)  # type: ignore[type-var]
+    ordered = sorted(values) if numeric else sorted(values, key=str)
     return {str(value): [u for u in tagged if u.tags[tag] == value] for value in ordered}
 
 
@@ -582,7 +586,7 @@ def _by(name: str, groups: Mapping[str, Sequence[UnitAnalysis]]) -> Table:
         brief = _brief(units)
         parts = [percent(brief["parts"][p]) for p in PARTS]
         rows.append((value, str(len(units)), percent(brief["selection_accuracy"]), percent(brief["J"]), *parts))
-    return Table(f"By {name}", (name, "n", "selection", "J", *(WORDS[p] for p in PARTS)), tuple(rows))
+    return Table(f"By {name}", (name, "n", "selection", "J", *_SHORT.values()), tuple(rows))
 
 
 def _share(part: float | None, lost: float) -> str:

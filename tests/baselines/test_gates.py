@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from rvos.baselines.gates import GATES, SIGHTED, Case, Fitted, cases, measure, read, uncontrolled
 from rvos.datasets.reasonshapes import make_videos
 

@@ -8,14 +8,18 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+from toyset import ToyDataset
+
+from rvos.baselines.registry import make_predictor
+from rvos.benchmarks.engine import predict
 from rvos.benchmarks.error_analysis import PARTS, Analysis, UnitAnalysis, analyse
 from rvos.benchmarks.evaluator import evaluate
 from rvos.benchmarks.predictions import MemoryPredictions
 from rvos.benchmarks.protocols.per_expression import PerExpressionProtocol
+from rvos.cli import main
 from rvos.datasets.errors import ProtocolError
 from rvos.datasets.registry import load
 from rvos.datasets.types import Sample
-from toyset import ToyDataset
 
 PACKS = Path(__file__).parents[3] / "shared" / "packs"
 
@@ -177,3 +181,20 @@ def test_label_maps_cannot_be_taken_apart() -> None:
         analyse(PACKS / "ref_davis17/predictions/rvos_processed", dataset, protocol="davis17-per-expression-unsup@1")
     with pytest.raises(ProtocolError, match="scores expressions"):
         analyse(PACKS / "ref_davis17/predictions/rvos", dataset, protocol="davis17-hungarian-4ann@1")
+
+
+def test_the_whole_picture_is_no_object(data: ToyDataset) -> None:
+    analysis = predicted(data, lambda sample, t, truth: np.ones_like(truth))
+    small = unit(analysis, "1")
+    assert blamed(small) == {"wrong_object"} and small.selected in ("", "1") and small.right is False
+
+
+def test_the_command_writes_into_the_run(data: ToyDataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made = load("reasonshapes/test", n_videos=8)
+    run = predict(make_predictor("largest-object", made), made, out=tmp_path / "run", progress=False)
+    with pytest.raises(SystemExit) as stop:
+        main(["diagnose", str(run.path), "--root", str(made.root), "--workers", "1"])
+    printed = capsys.readouterr().out
+    assert stop.value.code == 0 and "Where J is lost" in printed and printed.splitlines()[-1] == str(run.path)
+    assert {"analysis.json", "analysis.md", "analysis.png"} <= {p.name for p in run.path.iterdir()}
+    assert "reversed" in printed and "By kind" in printed

@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 import numpy as np
 import pytest
 from PIL import Image
+
 from rvos.datasets.errors import UnknownNameError, UsageError
 from rvos.datasets.reasonshapes import KINDS, generate
 from rvos.datasets.reasonshapes.choreography import make_scene

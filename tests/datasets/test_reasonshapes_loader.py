@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from rvos.datasets.errors import DatasetError, UnknownNameError, UsageError
-from rvos.datasets.reasonshapes import loader, make_videos
+from rvos.datasets.reasonshapes import make_videos
 from rvos.datasets.reasonshapes.generate import generate
 from rvos.datasets.reasonshapes.questions import KINDS
 from rvos.datasets.reasonshapes.writers import write

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+
 from rvos.datasets.errors import DatasetError, UnknownNameError, UsageError
 from rvos.datasets.images import davis_palette
 from rvos.datasets.masks import decode_rle
