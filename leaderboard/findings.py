@@ -81,7 +81,8 @@ def _duplicates(name: str, source: Source) -> Iterator[Finding]:
     groups: dict[tuple[object, ...], list[Row]] = defaultdict(list)
     for row in source.rows:
         if _n_values(row) >= 2:
-            groups[(row.table, row.place, *row.metrics.items())].append(row)
+            key = (row.table, row.place, *row.metrics.items())
+            groups[key].append(row)
     for rows in groups.values():
         for row in rows:
             others = [other.name for other in rows if other.method != row.method]

@@ -137,7 +137,9 @@ def _groups(result: Result, tag: str) -> dict[str, list[UnitScore]]:
     if tag != "frames":
         return result.groups().get(tag, {})
     counted = [s for s in result.scores if s.counted and s.J_and_F is not None]
-    edges = np.unique(np.quantile([s.n_frames for s in counted], np.linspace(0, 1, N_LENGTHS + 1))) if counted else []
+    if not counted:
+        return {}
+    edges = np.unique(np.quantile([s.n_frames for s in counted], np.linspace(0, 1, N_LENGTHS + 1)))
     if len(edges) < 3:
         return {}
     found: dict[str, list[UnitScore]] = {}

@@ -216,3 +216,30 @@ def test_two_runs_for_one_cell_and_unknown_names_are_refused(scored: Result) -> 
     with pytest.raises(UnknownNameError, match="markdown"):
         reproduce("videolisa", 2).render("word")
     assert set(FORMATS) == {"text", "markdown", "latex", "html", "csv", "json"}
+
+
+def test_the_command_puts_a_run_into_the_row_of_a_label(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from rvos.baselines.registry import make_predictor
+    from rvos.benchmarks.engine import predict
+    from rvos.benchmarks.evaluator import evaluate
+    from rvos.cli import main
+    from rvos.datasets.reasonshapes.generate import generate
+    from rvos.datasets.reasonshapes.writers import write
+    from rvos.datasets.registry import load
+
+    write("mevis", tmp_path / "data", generate("valid", 2, height=48, width=64, n_frames=6), split="valid_u")
+    dataset = load("mevis/valid_u", root=tmp_path / "data")
+    run = predict(make_predictor("perfect", dataset), dataset, out=tmp_path / "run", progress=False)
+    evaluate(run, dataset, workers=1)
+    run.record.dataset = run.record.dataset.model_copy(update={"version": "v1"})
+    run.save()
+    words = ["reproduce", "videolisa", "--table", "6", "--format", "csv"]
+    with pytest.raises(SystemExit) as ended:
+        main([*words, "--run", f"VideoLISA-3.8B (One-Token-Seg-One)={tmp_path / 'run'}"])
+    lines = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    filled = [line for line in lines if line["measured"]]
+    assert ended.value.code == 0 and {line["label"] for line in filled} == {"VideoLISA-3.8B (One-Token-Seg-One)"}
+    assert len(filled) == 3 and float(filled[0]["difference"]) == pytest.approx(100 - float(filled[0]["published"]))
+    with pytest.raises(SystemExit):
+        main([*words, "--run", f"Nobody={tmp_path / 'run'}"])
+    assert "Unknown row of the table 'Nobody'" in capsys.readouterr().err
