@@ -16,6 +16,8 @@ from .errors import DatasetError, UnknownNameError, UsageError
 from .types import RVOSDataset
 
 ENTRY_POINT_GROUP = "rvos.datasets"
+#: what a parquet export holds; see ``parquet``, which needs pyarrow and is imported when one is opened
+EXPORT_RECORD = "*/rvos.json"
 
 
 @dataclass(frozen=True)
@@ -86,8 +88,10 @@ def load(name: str, root: str | os.PathLike[str] | None = None, **options: Any) 
     """Open a split of a dataset.
 
     Args:
-        name: ``mevis/valid_u``, ``reasonvos``, ``davis/val``, … (aliases are accepted, letter case does not matter).
-        root: the dataset's folder; by default ``RVOS_<NAME>_ROOT``, the config file, ``RVOS_DATA_ROOT``, in this order.
+        name: ``mevis/valid_u``, ``reasonvos``, ``davis/val``, … (aliases are accepted, letter case does not matter), or
+            ``hf://owner/name[@revision][/split]`` for an export on the Hugging Face hub.
+        root: the dataset's folder, or that of its parquet export, which may also be of a dataset that has no loader;
+            by default ``RVOS_<NAME>_ROOT``, the config file, ``RVOS_DATA_ROOT``, in this order.
         options: further arguments of the loader, e.g. ``layout="original"`` for Ref-DAVIS-17.
 
     Raises:
@@ -95,11 +99,38 @@ def load(name: str, root: str | os.PathLike[str] | None = None, **options: Any) 
         UsageError: no split named where there are several, no root known, an option that the loader does not have.
         DatasetError: what is wrong with the root or its annotations.
     """
+    if name.startswith("hf://"):
+        return _from_hub(name, root, options)
+    folder = None if root is None else Path(root).expanduser()
+    if folder is not None and any(folder.glob(EXPORT_RECORD)):
+        return _from_export(name, folder, options)
     dataset, split = resolve(name)
     entry = entry_of(dataset)
     loader: Any = loader_class(dataset)  # each has its own options
     _check_options(dataset, loader, options)
     opened: RVOSDataset = loader(_folder(dataset, entry, root), split, **options)
+    return opened
+
+
+def _from_hub(name: str, root: str | os.PathLike[str] | None, options: Mapping[str, Any]) -> RVOSDataset:
+    from .hub import open_hub
+
+    if root is not None or options:
+        raise UsageError(f"{name} is on the hub: it takes no root and no {', '.join(options) or 'further options'}.")
+    return open_hub(name)
+
+
+def _from_export(name: str, folder: Path, options: Mapping[str, Any]) -> RVOSDataset:
+    from .parquet import open_export
+
+    given, _, split = name.strip().partition("/")
+    known = given.lower().replace("_", "-") in {*dataset_names(), *(a for e in DATASETS.values() for a in e.aliases)}
+    dataset, split = resolve(name) if known else (given, split)
+    if options:
+        raise UsageError(f"{folder} is a parquet export, which takes no {', '.join(options)}.")
+    opened = open_export(folder, split or None)
+    if opened.name != dataset:
+        raise DatasetError(f"{folder} is an export of {opened.name}, not of {dataset}; name it {opened.id}.")
     return opened
 
 

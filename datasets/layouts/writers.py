@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,15 @@ ANNOTATORS = 4
 NO_OBJECT, FIRST_GROUP = 0, 1000
 """Object ids in the ReasonVOS layout, which knows one object per expression: 0 where there is no target, and ids from
 1000 on for targets of several things."""
+
+
+@runtime_checkable
+class HasBytes(Protocol):
+    """A frame source that keeps image files inside a larger one."""
+
+    def encoded(self, name: str) -> tuple[bytes, str]:
+        """The bytes of the frame's file and its ending. Raises DatasetError."""
+        ...
 
 
 @dataclass
@@ -447,6 +456,11 @@ def _place_frames(folder: Path, video: Video, job: Job) -> None:
             _link_or_copy(path, target, job)
             continue
         try:
+            if isinstance(video.source, HasBytes):
+                data, suffix = video.source.encoded(name)
+                (made(folder) / f"{name}{suffix}").write_bytes(data)
+                job.n_copied += 1
+                continue
             rgb = video.frame(video.frame_names.index(name))
         except (DatasetError, ImageError):
             job.losses.add("frames whose images are not in the source", f"{video.id}/{name}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .dataset_files import convert
+from .dataset_files import convert, export, push
 
 if TYPE_CHECKING:
     from ..datasets.cards import Card
@@ -26,6 +26,10 @@ app = typer.Typer(
 app.command(epilog="Example: rvos datasets convert reasonvos --root data/ReasonVOS --to mevis --out data/as-mevis")(
     convert
 )
+app.command(epilog="Example: rvos datasets export reasonvos --root data/ReasonVOS --to parquet --out data/export")(
+    export
+)
+app.command(epilog="Example: rvos datasets push data/export me/my50")(push)
 
 Name = Annotated[str, typer.Argument(metavar="DATASET[/SPLIT]", help="e.g. mevis/valid_u, reasonvos, davis/val")]
 Root = Annotated[
