@@ -78,7 +78,7 @@ def _bibtex(result: Result) -> str:
             f"  title   = {{rvos: protocol {latex_text(result.protocol.id)}}},",
             f"  version = {{{record.rvos_version}{_commit(record)}}},",
             f"  year    = {{{record.started_at.year}}},",
-            f"  note    = {{Reproduces: {latex_text(result.protocol.source)}}}",
+            f"  note    = {{Source: {latex_text(result.protocol.source)}}}",
             "}",
         ]
     )

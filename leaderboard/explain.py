@@ -375,8 +375,12 @@ def _answers(predictions: Predictions, dataset: RVOSDataset) -> bool:
 
 
 def _rules(protocol: Protocol, predictions: Predictions) -> tuple[MergeRule | None, ...]:
-    merging = protocol.merged and isinstance(predictions, ExpressionPredictions)
-    return get_args(MergeRule) if merging else (None,)
+    """Rules that can merge these masks into label maps: the soft one needs scores, the others masks."""
+    if not (protocol.merged and isinstance(predictions, ExpressionPredictions)):
+        return (None,)
+    rules: tuple[MergeRule, ...] = get_args(MergeRule)
+    soft = predictions.layout in _SOFT
+    return tuple(rule for rule in rules if rule.startswith("soft") == soft)
 
 
 def _printed(quoted: str, dataset: RVOSDataset) -> Iterator[str]:

@@ -25,6 +25,9 @@ from rvos.leaderboard.cite import cite
 from rvos.leaderboard.explain import explain
 
 
+PACK = Path(__file__).resolve().parents[3] / "shared" / "packs" / "reasonvos"
+
+
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("data")
@@ -69,6 +72,14 @@ def test_rounding_is_that_of_the_printed_digits(folder: Path, dataset: RVOSDatas
         assert any(r.protocol == "mevis@1" and r.missing == "0" for r, _ in found.matches)
     found = explain(folder, f"{value + 0.02:.2f}", dataset.id, root=dataset.root, workers=1)
     assert not any(r.protocol == "mevis@1" and r.missing == "0" and m == "J&F" for r, m in found.matches)
+
+
+@pytest.mark.skipif(not PACK.is_dir(), reason="the pack of real ReasonVOS masks is not here")
+def test_a_script_that_leaves_failures_out_is_recognised_on_real_masks() -> None:
+    found = explain(PACK / "predictions" / "partial", "69.6", "reasonvos", root=PACK, workers=1)
+    assert ("reasonvos@official", "the script's rule") in {(r.protocol, r.missing) for r, _ in found.matches}
+    strict = next(r for r in found.readings if (r.protocol, r.missing, r.averaged) == ("reasonvos@1", "0", "protocol"))
+    assert strict.J_and_F == pytest.approx(42.80, abs=0.005)
 
 
 def test_no_match_names_the_nearest(folder: Path, dataset: RVOSDataset, capsys: pytest.CaptureFixture[str]) -> None:
