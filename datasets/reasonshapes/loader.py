@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import multiprocessing
 import os
 import shutil
 import sys
+import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -155,11 +156,14 @@ _Task = tuple[Path, str, int, int, int, int, int, int]
 
 
 def _write_all(tasks: list[_Task]) -> None:
-    if len(tasks) == 1:
-        _write_chunk(tasks[0])
+    """On all cores where a process may be forked safely; elsewhere callers would need a guard around their script."""
+    cores = min(len(tasks), os.cpu_count() or 1)
+    if cores == 1 or sys.platform != "linux" or threading.active_count() > 1:
+        for task in tasks:
+            _write_chunk(task)
         return
-    with ProcessPoolExecutor(min(len(tasks), os.cpu_count() or 1)) as pool:
-        list(pool.map(_write_chunk, tasks))
+    with multiprocessing.get_context("fork").Pool(cores) as pool:
+        pool.map(_write_chunk, tasks, chunksize=1)
 
 
 def _write_chunk(task: _Task) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from rvos.datasets.errors import DatasetError, UnknownNameError, UsageError
-from rvos.datasets.reasonshapes import make_videos
+from rvos.datasets.reasonshapes import loader, make_videos
 from rvos.datasets.reasonshapes.generate import generate
 from rvos.datasets.reasonshapes.questions import KINDS
 from rvos.datasets.reasonshapes.writers import write
@@ -53,6 +53,44 @@ def test_it_is_generated_once_and_can_be_checked_pickled_and_given_as_root(capsy
     assert pickle.loads(pickle.dumps(first)).fingerprint == first.fingerprint
     assert first.card.name == "reasonshapes" and first.version.startswith("reasonshapes@")
     assert first.videos[0].frame(0).shape == (48, 64, 3)
+
+
+def test_chunks_of_a_killed_process_are_taken_over_and_nothing_is_left_beside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = load("reasonshapes/valid", **SMALL)
+    monkeypatch.setenv("RVOS_CACHE", str(tmp_path))
+    monkeypatch.setattr(loader, "CHUNK", 4)
+    written = []
+    write_chunk = loader._write_chunk
+
+    def killed(task: loader._Task) -> None:
+        if written:
+            raise KeyboardInterrupt
+        write_chunk(task)
+        written.append(task)
+
+    monkeypatch.setattr(loader.os, "cpu_count", lambda: 1)
+    monkeypatch.setattr(loader, "_write_chunk", killed)
+    with pytest.raises(KeyboardInterrupt):
+        load("reasonshapes/valid", **SMALL)
+    (part,) = (tmp_path / "reasonshapes").iterdir()
+    made_at = part.stat().st_mtime_ns
+    taken_over = []
+    monkeypatch.setattr(loader, "_write_chunk", lambda task: taken_over.append(task[0].exists()) or write_chunk(task))
+    again = load("reasonshapes/valid", **SMALL)
+    assert taken_over == [True, False] and made_at
+    assert again.fingerprint == whole.fingerprint and again.version == whole.version
+    assert [p.name for p in (tmp_path / "reasonshapes").iterdir()] == [again.root.name]
+
+
+def test_frozen_scenes_at_other_sizes_and_other_scenes() -> None:
+    assert load("reasonshapes/test", n_videos=1, height=48).version == "reasonshapes@1"
+    other = load("reasonshapes/test", n_videos=1, height=48, width=48)
+    assert other.version.startswith("reasonshapes@1 with other scenes")
+    fresh = load("reasonshapes/test", n_videos=1, seed=2027)
+    assert fresh.videos[0].id == "test-2027-000000a"
+    assert load("reasonshapes/test-long", n_videos=1).videos[0].frame_names[-1] == "00047"
 
 
 def test_no_target_sentences(tmp_path: Path) -> None:
