@@ -22,7 +22,7 @@ from ..findings import all_findings
 from ..literature import Row, Source, sources
 from ..reproduction import reproduce
 from ..statistics import Comparison, compare_results
-from .html import Td, board, interval_plot, link, page, year_plot
+from .html import Td, board, cost_plot, interval_plot, link, page, year_plot
 from .samples import COLOURS, MOST_RUNS, Shown, datasets_of, write_samples
 
 ASSETS = ("style.css", "site.js")
@@ -104,7 +104,7 @@ class Board:
             f"{words} Data: version {data.version}, {data.n_samples} sentences in {data.n_videos} videos, "
             f"annotations {data.fingerprint[:23]}."
         )
-        body = [f'<p class="lead">{escape(lead)}</p>', self._table(), self._plot(), *self._pairs()]
+        body = [f'<p class="lead">{escape(lead)}</p>', self._table(), self._plot(), self._cost(), *self._pairs()]
         body += self._breakdowns()
         scripts: list[str] = []
         sample_units = any(s.unit.expression_id for r in self.results.values() for s in r.scores)
@@ -149,6 +149,16 @@ class Board:
             if (value := result.summary.J_and_F).value is not None
         ]
         return interval_plot("J&F with 95 % intervals", rows) if rows else ""
+
+    def _cost(self) -> str:
+        """J&F against time, where rvos ran two models or more."""
+        points = [
+            (cost, 100 * value, self.names[key])
+            for key, result in self.results.items()
+            if (cost := _seconds(result)) and (value := result.J_and_F) is not None
+        ]
+        title = "J&F against seconds a sentence, on whatever machine each run was made"
+        return cost_plot(title, points) if len(points) > 1 else ""
 
     def _pairs(self) -> list[str]:
         """Every pair with difference, interval and p."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from math import ceil, floor, log10
 
 #: file -> words in the navigation
 PAGES = {
@@ -139,11 +140,28 @@ def interval_plot(title: str, rows: Sequence[tuple[str, float, float | None]]) -
 def year_plot(title: str, points: Sequence[tuple[int, float, str]]) -> str:
     """J&F in percent against the year of publication; a point's name shows when it is pointed at."""
     years = sorted({year for year, _, _ in points})
-    first, last = years[0], max(years[-1], years[0] + 1)
+    return _scatter(title, [(float(year), value, f"{name}, {year}") for year, value, name in points], years)
+
+
+def cost_plot(title: str, points: Sequence[tuple[float, float, str]]) -> str:
+    """J&F in percent against seconds a sentence, which is shown in powers of ten."""
+    powers = range(floor(log10(min(p[0] for p in points))), ceil(log10(max(p[0] for p in points))) + 1)
+    shown = [(log10(cost), value, f"{name}, {cost:.3g} s") for cost, value, name in points]
+    return _scatter(title, shown, powers, lambda power: f"{10.0**power:g} s")
+
+
+def _scatter(
+    title: str,
+    points: Sequence[tuple[float, float, str]],
+    ticks: Sequence[int],
+    label: Callable[[int], str] = str,
+) -> str:
+    """Points (x, percent, name) over an axis from the first tick to the last."""
+    first, last = ticks[0], max(ticks[-1], ticks[0] + 1)
     left, width, height = 50, 760, 300
 
-    def x(year: float) -> float:
-        return round(left + 20 + (width - 40) * (year - first) / (last - first), 1)
+    def x(at: float) -> float:
+        return round(left + 30 + (width - 60) * (at - first) / (last - first), 1)
 
     def y(value: float) -> float:
         return round(height - 30 - (height - 50) * value / 100, 1)
@@ -154,13 +172,14 @@ def year_plot(title: str, points: Sequence[tuple[int, float, str]]) -> str:
         for v in range(0, 101, 20)
     ]
     parts += [
-        f'<text x="{x(year)}" y="{height - 8}" text-anchor="middle" fill="var(--soft)" font-size="12">{year}</text>'
-        for year in years
+        f'<text x="{x(tick)}" y="{height - 8}" text-anchor="middle" fill="var(--soft)" font-size="12">'
+        f"{escape(label(tick))}</text>"
+        for tick in ticks
     ]
     parts += [
-        f'<circle cx="{x(year)}" cy="{y(value)}" r="4" fill="var(--accent)" fill-opacity="0.7">'
-        f"<title>{escape(name)}, {year}: {value:g}</title></circle>"
-        for year, value, name in points
+        f'<circle cx="{x(at)}" cy="{y(value)}" r="4" fill="var(--accent)" fill-opacity="0.7">'
+        f"<title>{escape(name)}: {value:.4g}</title></circle>"
+        for at, value, name in points
     ]
     return _figure(title, left + width + 20, height, parts)
 

@@ -24,7 +24,6 @@ from rvos.datasets.types import RVOSDataset
 from rvos.leaderboard.cite import cite
 from rvos.leaderboard.explain import explain
 
-
 PACK = Path(__file__).resolve().parents[3] / "shared" / "packs" / "reasonvos"
 
 

@@ -145,12 +145,14 @@ def test_without_the_data_a_board_has_scores_and_no_samples(runs: Path, tmp_path
     shutil.copytree(runs / "shifted", tmp_path / "runs" / "shifted")
     record = json.loads((runs / "shifted" / "run.json").read_text())
     record["dataset"]["root"] = str(tmp_path / "nowhere")
+    record["predictor"]["name"] = "<img src=x onerror=alert(1)>"
     (tmp_path / "runs" / "shifted" / "run.json").write_text(json.dumps(record))
     with pytest.raises(SystemExit) as ended:
         main(["leaderboard", "site", str(tmp_path / "runs"), "--out", str(tmp_path / "site")])
     assert ended.value.code == 0
     text = next((tmp_path / "site").glob("board-*.html")).read_text(encoding="utf-8")
     assert "no samples to play" in text and "<canvas" not in text
+    assert "<img" not in text and "&lt;img src=x" in text
 
 
 # In a browser ---------------------------------------------------------------------------------------------------------
