@@ -43,9 +43,10 @@ check: $(VENV)/.dev  ## format, lint, types (of the built package: checkers cann
 	rm -rf build/typecheck && $(PIP) --no-deps --target build/typecheck .
 	cd build/typecheck && ../../$(BIN)/python -m mypy --config-file ../../pyproject.toml -p rvos
 
+REAL ?= $(wildcard ../shared/packs/reasonvos)
 bench: $(VENV)/.dev  ## speed as ratios within one run; writes docs/benchmarks.md
 	$(PIP) -c constraints.txt vos-benchmark trackeval opencv-python-headless
-	$(BIN)/python -m rvos.benchmarks.speed --write docs/benchmarks.md
+	$(BIN)/python -m rvos.benchmarks.speed $(addprefix --real ,$(REAL)) --write docs/benchmarks.md
 	$(BIN)/python -m rvos.videolisa.speed --write docs/benchmarks.md
 
 clean:  ## remove the environments and everything built

@@ -18,6 +18,7 @@ from ..datasets.errors import ProtocolError, RunError, UsageError
 from ..datasets.types import RVOSDataset, Sample
 from .bounds import Truth, cached_bounds
 from .machine import worker_count
+from .metrics import warm_up
 from .predictions import (
     ExpressionPredictions,
     MemoryPredictions,
@@ -270,7 +271,10 @@ def _scored(
     """The scores of each video as it is ready, in any order."""
     meter = _Meter(task or job.protocol.id, len(plan.units), options.progress)
     meter.add(len(plan.units) - len(videos), kept)
-    with closing(run_tasks(score_video, job, videos, worker_count(options.workers, len(videos)))) as outcomes:
+    workers = worker_count(options.workers, len(videos))
+    if workers > 1:
+        warm_up()  # so that workers find the loops compiled, instead of each compiling them
+    with closing(run_tasks(score_video, job, videos, workers)) as outcomes:
         for outcome in outcomes:
             scores = plan.completed(videos[outcome.index], outcome.value, outcome.error)
             yield scores

@@ -140,8 +140,8 @@ def score(gt: PreparedMask, pred: PreparedMask) -> tuple[float, float]:
 
 
 def warm_up() -> None:
-    """Compile or load the loops now; a process that is about to fork workers calls it so that they need not."""
-    from ..datasets import png_kernels  # noqa: F401
+    """Compile or load the loops now; a process that is about to start workers calls it so that they need not."""
+    from ..datasets import png_kernels, rle_kernels  # noqa: F401
     from . import kernels  # noqa: F401
 
 

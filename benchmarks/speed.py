@@ -7,7 +7,8 @@ row filters that Pillow's encoder mixes: metrics alone (masks in memory); PNG fi
 its own; and the same with four expressions for each ground truth. One process, one OpenCV thread. Tools take turns
 within each round and the median round counts. Time is the process's CPU time: with one process and one thread that is
 the wall time of an idle machine, whatever else this one is doing. All values are compared: a tool that scores
-differently is said to.
+differently is said to. ``--real`` adds masks of real videos. Two more tables show what a second worker process gains,
+and the memory of a process that scores a short and a long 1080p video.
 
 A row is one function: it prepares its input and returns a call that scores all pairs and gives mean J and mean F.
 """
@@ -21,11 +22,13 @@ import importlib.util
 import io
 import json
 import math
+import multiprocessing
 import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +41,7 @@ from .metrics import boundary_radius, prepare, score, warm_up
 
 HEIGHT, WIDTH = 480, 854
 Mask = NDArray[np.uint8]
+Video = list[tuple[Mask, list[Mask]]]
 Means = tuple[float, float]
 Job = Callable[[], Means]
 
@@ -54,7 +58,7 @@ class Workload:
     """
 
     title: str
-    videos: list[list[tuple[Mask, list[Mask]]]]
+    videos: list[Video]
     root: Path
     from_files: bool
 
@@ -137,17 +141,19 @@ def trackeval_metrics(work: Workload) -> Job:
 
 
 def rvos_files(work: Workload) -> Job:
+    return lambda: evaluated(work.root, workers=1)
+
+
+def evaluated(root: Path, workers: int) -> Means:
+    """Mean J and F by the public function, from files in the layout of ReasonVOS."""
     from ..datasets.reasonvos import ReasonVOS
     from .evaluator import evaluate
     from .results import Result
 
-    def job() -> Means:
-        dataset = ReasonVOS(work.root / "reasonvos")
-        result = evaluate(work.root / "predictions", dataset, protocol="reasonvos@1", workers=1)
-        assert isinstance(result, Result) and result.J is not None and result.F is not None
-        return result.J, result.F
-
-    return job
+    dataset = ReasonVOS(root / "reasonvos")
+    result = evaluate(root / "predictions", dataset, protocol="reasonvos@1", workers=workers)
+    assert isinstance(result, Result) and result.J is not None and result.F is not None
+    return result.J, result.F
 
 
 def plain_files(work: Workload) -> Job:
@@ -247,7 +253,7 @@ def plain_boundary(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 # Masks ----------------------------------------------------------------------------------------------------------------
 
 
-def draw_videos(n_videos: int, n_frames: int, n_expressions: int, seed: int) -> list[list[tuple[Mask, list[Mask]]]]:
+def draw_videos(n_videos: int, n_frames: int, n_expressions: int, seed: int) -> list[Video]:
     """Videos of a wavy object with a hole that moves, and predictions with wrong outlines and specks."""
     rng = np.random.default_rng(seed)
     videos = []
@@ -292,7 +298,30 @@ def predicted(
     return mask
 
 
-def write_workload(title: str, videos: list[list[tuple[Mask, list[Mask]]]], root: Path) -> Workload:
+def real_videos(root: Path) -> list[Video]:
+    """The annotated frames of every sentence in a ReasonVOS folder, with the first prediction set beside them.
+
+    Args:
+        root: ReasonVOS's folder with ``predictions/<name>``; the set ``osvos`` comes first where it is there.
+    """
+    from ..datasets.reasonvos import ReasonVOS
+    from .predictions.folders import PngPredictions
+
+    dataset = ReasonVOS(root)
+    sets = sorted((root / "predictions").iterdir(), key=lambda folder: (folder.name != "osvos", folder.name))
+    predictions = PngPredictions.open(sets[0], dataset)
+    videos: list[Video] = []
+    for sample in dataset.samples:
+        truth = dataset.ground_truth(sample)
+        if truth is None or predictions.frame_names(sample) is None:
+            continue
+        frames = [(truth.mask(i), name) for i, name in enumerate(truth.frame_names)]
+        known = [(gt, predictions.mask(sample, name, "strict")) for gt, name in frames if gt is not None]
+        videos.append([(gt.astype(np.uint8), [pred.astype(np.uint8)]) for gt, pred in known])
+    return videos
+
+
+def write_workload(title: str, videos: list[Video], root: Path) -> Workload:
     """The pairs as files: ReasonVOS's layout for rvos, one folder per expression for the others (links to one file)."""
     from PIL import Image
 
@@ -322,19 +351,48 @@ def write_workload(title: str, videos: list[list[tuple[Mask, list[Mask]]]], root
     return Workload(title, videos, root, from_files=True)
 
 
+def repeated(work: Workload, times: int, n_frames: int, root: Path) -> Path:
+    """The first sentence of every video again and again: as ``times`` videos of ``n_frames``, by links to its files."""
+    meta: dict[str, object] = {}
+    names = [f"{t:05d}" for t in range(n_frames)]
+    masks = sorted((work.root / "reasonvos" / "Annotations").iterdir())
+    for v, folder in enumerate(masks * times):
+        gt = root / "reasonvos" / "Annotations" / f"drawn_again{v:03d}_1"
+        pred = root / "predictions" / gt.name / "0"
+        gt.mkdir(parents=True)
+        pred.mkdir(parents=True)
+        files = sorted(path.name for path in folder.iterdir())
+        for t, name in enumerate(names):
+            os.link(folder / files[t % len(files)], gt / f"{name}.png")
+            os.link(work.root / "predictions" / folder.name / "0" / files[t % len(files)], pred / f"{name}.png")
+        expressions = [{"obj_id": 1, "exp_id": 0, "exp_text": "the drawn object", "is_sent": True}]
+        meta[f"again{v:03d}"] = {"source": "drawn", "frames": names, "expressions": expressions}
+    (root / "reasonvos" / "meta_expressions.json").write_text(json.dumps({"videos": meta}))
+    return root
+
+
+def enlarged(video: Video, height: int, width: int) -> Video:
+    """The video at another size, pixels repeated."""
+    rows, columns = np.arange(height) * HEIGHT // height, np.arange(width) * WIDTH // width
+    return [(gt[rows][:, columns], [pred[rows][:, columns] for pred in preds]) for gt, preds in video]
+
+
 # Measuring ------------------------------------------------------------------------------------------------------------
 
 
-def workloads(folder: Path, n_frames: int) -> list[Workload]:
+def workloads(folder: Path, n_frames: int, real: Path | None = None) -> list[Workload]:
     own = write_workload(
         "PNG files to the score, every ground truth its own", draw_videos(4, n_frames, 1, 1), folder / "own"
     )
     shared = draw_videos(4, max(1, n_frames // 4), 4, 2)
-    return [
+    found = [
         Workload("metrics alone, masks in memory", own.videos, own.root, from_files=False),
         own,
         write_workload("PNG files to the score, four expressions for each ground truth", shared, folder / "shared"),
     ]
+    if real is not None:
+        found.append(write_workload("PNG files to the score, real videos", real_videos(real), folder / "real"))
+    return found
 
 
 def measure(work: Workload, tools: Sequence[Tool], rounds: int) -> list[Row]:
@@ -357,6 +415,66 @@ def measure(work: Workload, tools: Sequence[Tool], rounds: int) -> list[Row]:
         )
         for tool in tools
     ]
+
+
+@dataclass(frozen=True)
+class WorkersRow:
+    """What ``evaluate`` took with so many worker processes, in seconds.
+
+    Attributes:
+        workers: 1 is the calling process itself.
+        wall: on the clock.
+        own, children: processor time of the calling process and of its workers.
+        means: J and F.
+    """
+
+    workers: int
+    wall: float
+    own: float
+    children: float
+    means: Means
+
+    @property
+    def idle(self) -> float:
+        """What the clock would show where every process has a core to itself and the workers share evenly."""
+        return self.own + self.children / self.workers
+
+
+def measure_workers(root: Path, rounds: int) -> list[WorkersRow]:
+    """One worker against two, the median of rounds in which they take turns."""
+    found: dict[int, list[WorkersRow]] = {1: [], 2: []}
+    for _ in range(rounds):
+        for workers, rows in found.items():
+            before = os.times()
+            means = evaluated(root, workers)
+            after = os.times()
+            own, children = sum(after[:2]) - sum(before[:2]), sum(after[2:4]) - sum(before[2:4])  # user and system
+            rows.append(WorkersRow(workers, after.elapsed - before.elapsed, own, children, means))
+    return [sorted(rows, key=lambda row: row.wall)[len(rows) // 2] for rows in found.values()]
+
+
+def peak_memory(root: Path) -> float:
+    """The most memory, in MiB, that a fresh process with one worker takes to score everything below ``root``."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as fresh:
+        return fresh.submit(_own_peak, root).result()
+
+
+def _own_peak(root: Path) -> float:
+    import resource
+
+    evaluated(root, workers=1)
+    status = Path("/proc/self/status")
+    if status.exists():  # Linux's ru_maxrss also counts what the parent held when it started this process
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2  # macOS counts bytes
+
+
+def measure_memory(folder: Path, lengths: Sequence[int]) -> dict[int, float]:
+    """Peak memory in MiB by the number of frames of a 1080p video."""
+    drawn = enlarged(draw_videos(1, 10, 1, 3)[0], 1080, 1920)
+    work = write_workload("1080p", [drawn], folder / "1080p")
+    return {n: peak_memory(repeated(work, 1, n, folder / f"{n} frames")) for n in lengths}
 
 
 def installed(tool: Tool) -> bool:
@@ -398,6 +516,25 @@ def table(rows: Sequence[Row]) -> list[str]:
     return lines
 
 
+def workers_table(rows: Sequence[WorkersRow]) -> list[str]:
+    """Markdown lines: what a second worker gains."""
+    one = rows[0]
+    same = "the same scores" if all(row.means == one.means for row in rows) else "OTHER SCORES"
+    lines = [
+        f"| {r.workers} | {r.wall:.2f} | {one.wall / r.wall:.2f}x | {r.own:.2f} + {r.children:.2f} | "
+        f"{one.idle / r.idle:.2f}x | {same} |"
+        for r in rows
+    ]
+    head = "| workers | seconds | faster by | CPU seconds, caller + workers | faster by CPU time | |"
+    return [head, "|---:|---:|---:|---:|---:|---|", *lines]
+
+
+def memory_table(peaks: Mapping[int, float]) -> list[str]:
+    """Markdown lines: memory by the length of a video."""
+    lines = [f"| {n:,} | {peak:.0f} MiB |" for n, peak in peaks.items()]
+    return ["| frames of 1920x1080 | peak memory of the process |", "|---:|---:|", *lines]
+
+
 def disagreements(rows: Sequence[Row]) -> list[str]:
     """Tools that were measured on all pairs and do not give rvos's numbers."""
     ours = {row.workload: row for row in rows if row.tool == "rvos"}
@@ -410,7 +547,14 @@ def disagreements(rows: Sequence[Row]) -> list[str]:
     return found
 
 
-def report(rows: Sequence[Row], absent: Sequence[str], n_pairs: int, rounds: int) -> str:
+def report(
+    rows: Sequence[Row],
+    absent: Sequence[str],
+    n_pairs: int,
+    rounds: int,
+    workers: Sequence[WorkersRow],
+    peaks: Mapping[int, float],
+) -> str:
     machine = describe()
     facts = ", ".join(f"{key} {value}" for key, value in machine.items() if value is not None)
     packages = (
@@ -437,8 +581,27 @@ def report(rows: Sequence[Row], absent: Sequence[str], n_pairs: int, rounds: int
         *table(rows),
         "",
         *(f"- {line}" for line in [*disagreements(rows), *absent]),
+        "",
+        "## Workers",
+        "",
+        "From PNG files to the score, every ground truth its own. Seconds are those of the clock, which wants an idle",
+        f"machine (load average when this was written: {load()}); CPU time tells what the clock would show on one, had",
+        "every process a core to itself.",
+        "",
+        *workers_table(workers),
+        "",
+        "## Memory",
+        "",
+        "A fresh process with everything it imports, one 1080p video with a sentence.",
+        "",
+        *memory_table(peaks),
     ]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def load() -> str:
+    """The load average of the last minute, "unknown" where the system has none."""
+    return f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown"
 
 
 def version_of(package: str) -> str | None:
@@ -452,6 +615,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m rvos.benchmarks.speed", description=__doc__.splitlines()[0])
     parser.add_argument("--frames", type=int, default=24, help="frames in each of the four videos (default 24)")
     parser.add_argument("--rounds", type=int, default=3, help="rounds of which the median counts (default 3)")
+    parser.add_argument("--real", type=Path, help="a ReasonVOS folder with predictions/<name> to measure on as well")
+    parser.add_argument("--longest", type=int, default=2000, help="frames of the long 1080p video (default 2000)")
     parser.add_argument("--write", type=Path, help="also write the report to this Markdown file")
     options = parser.parse_args(arguments)
 
@@ -465,9 +630,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ]
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as folder:
-        for work in workloads(Path(folder), options.frames):
+        found = workloads(Path(folder), options.frames, options.real)
+        for work in found:
             rows += measure(work, tools, options.rounds)
-    text = report(rows, absent, 4 * options.frames, options.rounds)
+        workers = measure_workers(repeated(found[1], 10, 100, Path(folder) / "workers"), options.rounds)
+        peaks = measure_memory(Path(folder), sorted({min(100, options.longest), options.longest}))
+    text = report(rows, absent, 4 * options.frames, options.rounds, workers, peaks)
     print(text, end="")
     if options.write is not None:
         options.write.parent.mkdir(parents=True, exist_ok=True)

@@ -29,9 +29,11 @@ def dataset_fingerprint(dataset: RVOSDataset) -> str:
     Raises:
         DatasetError: an annotation file that cannot be read.
     """
-    root = dataset.root.absolute()
+    root = str(dataset.root.absolute())
     digest = hashlib.sha256()
-    files = {_relative(path.absolute(), root): path.absolute() for path in dataset.annotation_files()}
+    here = os.getcwd()  # paths as text: Path objects would take longer than all that is done with them
+    paths = [os.path.join(here, path) for path in dataset.annotation_files()]
+    files = {_relative(path, root): path for path in paths}
     hashes = hash_files(files.values(), cache_name=f"{dataset.id} {root}")
     for name in sorted(files):
         digest.update(f"{name}\0{hashes[files[name]]}\n".encode())
@@ -40,8 +42,8 @@ def dataset_fingerprint(dataset: RVOSDataset) -> str:
     return f"sha256:{digest.hexdigest()}"
 
 
-def hash_files(paths: Iterable[Path], cache_name: str) -> dict[Path, str]:
-    """SHA-256 of every file, in hexadecimal; unchanged files are taken from the cache entry ``cache_name``.
+def hash_files(paths: Iterable[str], cache_name: str) -> dict[str, str]:
+    """SHA-256 of every file by its path, in hexadecimal; unchanged files are taken from the cache entry ``cache_name``.
 
     Raises:
         DatasetError: a file that cannot be read.
@@ -49,32 +51,32 @@ def hash_files(paths: Iterable[Path], cache_name: str) -> dict[Path, str]:
     cache_file = cache_dir() / "hashes" / f"{hashlib.sha256(cache_name.encode()).hexdigest()[:32]}.json"
     known = _load(cache_file)
     current: _Known = {}
-    hashes: dict[Path, str] = {}
+    hashes: dict[str, str] = {}
     for path in paths:
         try:
-            state = path.stat()
-            before = known.get(str(path))
+            state = os.stat(path)
+            before = known.get(path)
             fresh = before is None or (before[0], before[1]) != (state.st_size, state.st_mtime_ns)
             hashes[path] = _hash(path) if fresh or before is None else before[2]
         except OSError as error:
             raise DatasetError(
                 f"{path}: cannot be read ({error.strerror}); the data's fingerprint needs it."
             ) from error
-        current[str(path)] = (state.st_size, state.st_mtime_ns, hashes[path])
+        current[path] = (state.st_size, state.st_mtime_ns, hashes[path])
     if current != known:
         _keep(cache_file, current)
     return hashes
 
 
-def _relative(path: Path, root: Path) -> str:
-    return (
-        path.relative_to(root).as_posix() if path.is_relative_to(root) else Path(os.path.relpath(path, root)).as_posix()
-    )
+def _relative(path: str, root: str) -> str:
+    below = os.path.join(root, "")
+    name = path[len(below) :] if path.startswith(below) else os.path.relpath(path, root)
+    return name.replace(os.sep, "/")
 
 
-def _hash(path: Path) -> str:
+def _hash(path: str) -> str:
     digest = hashlib.sha256()
-    with path.open("rb") as file:
+    with open(path, "rb") as file:
         while chunk := file.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()

@@ -53,8 +53,8 @@ class ReasonVOS(RVOSDataset):
         return PurePosixPath(folder) / sample.expression.layout_id
 
     def annotation_files(self) -> Sequence[Path]:
-        masks = (self.annotations / f / f"{stem}.png" for f in self._folders for stem in self._stems(f))
-        return [self.meta_file, *masks]
+        folders = ((self.annotations / name, self._stems(name)) for name in self._folders)
+        return [self.meta_file, *(folder / f"{stem}.png" for folder, stems in folders for stem in stems)]
 
     def own_checks(self) -> Iterator[Problem]:
         named = {self.prediction_path(sample).parts[0] for sample in self.samples}
