@@ -37,6 +37,11 @@ MODELS = {
     "lisa": "rvos.baselines.lisa:LisaPredictor",
     "lisa-first-frame": "rvos.baselines.lisa:LisaFirstFrame",
     "lisa-propagation": "rvos.baselines.lisa:LisaPropagation",
+    "clipseg": "rvos.baselines.clipseg:ClipSeg",
+    "grounding-dino-sam": "rvos.baselines.grounding_dino:GroundedSam",
+    "grounding-dino-sam2": "rvos.baselines.grounding_dino:GroundedSam2",
+    "multimodal-llm": "rvos.baselines.multimodal_llm:MultimodalLlm",
+    "tracks": "rvos.baselines.tracks:Tracks",
 }
 
 ENTRY_POINTS = "rvos.predictors"

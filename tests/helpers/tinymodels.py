@@ -89,3 +89,151 @@ def tiny_sam2(seed: int = 0) -> Any:
             memory_attention_rope_feat_sizes=[4, 4],
         )
     ).eval()
+
+
+def word_tokenizer(folder: Path, kind: str) -> None:
+    """A fast tokenizer of single characters, in BERT's form (for Grounding DINO) or CLIP's."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    special = {"bert": ("[CLS]", "[SEP]"), "clip": ("<s>", "</s>"), "chat": ("<s>", "</s>")}[kind]
+    marks = ["[PAD]", "[UNK]", *special, "<image>"]
+    letters = "abcdefghijklmnopqrstuvwxyz0123456789.,?:;![]{}\"'_ ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+    vocabulary = {token: number for number, token in enumerate([*marks, *letters])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{special[0]} $A {special[1]}" if kind != "chat" else f"{special[0]} $A",
+        special_tokens=[(token, vocabulary[token]) for token in special],
+    )
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        bos_token=special[0],
+        eos_token=special[1],
+        extra_special_tokens={"image_token": "<image>"},
+    )
+    fast.save_pretrained(folder)
+
+
+def tiny_clipseg_folder(folder: Path, seed: int = 0) -> Path:
+    import torch
+    from transformers import CLIPSegConfig, CLIPSegForImageSegmentation
+
+    torch.manual_seed(seed)
+    text = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+    vision = {**text, "num_hidden_layers": 3, "image_size": 32, "patch_size": 8}
+    config = CLIPSegConfig(
+        text_config={**text, "vocab_size": 100, "eos_token_id": 3},
+        vision_config=vision,
+        projection_dim=16,
+        extract_layers=[0, 1, 2],
+        reduce_dim=8,
+        decoder_num_attention_heads=2,
+        decoder_intermediate_size=16,
+    )
+    CLIPSegForImageSegmentation(config).save_pretrained(folder)
+    word_tokenizer(folder, "clip")
+    return folder
+
+
+def tiny_sam_folder(folder: Path, seed: int = 0) -> Path:
+    import torch
+    from transformers import SamModel
+
+    from rvos.videolisa.configuration import sam_config
+
+    torch.manual_seed(seed)
+    sizes = {"width": 32, "layers": 2, "heads": 2, "global_layers": (1,), "image_size": 64, "window_size": 3}
+    config = sam_config(**sizes, prompt_dim=32, decoder_heads=4, decoder_mlp_dim=48, iou_head_dim=32)
+    SamModel(config).save_pretrained(folder)
+    return folder
+
+
+def tiny_grounding_dino_folder(folder: Path, seed: int = 0) -> Path:
+    import torch
+    from transformers import BertConfig, GroundingDinoConfig, GroundingDinoForObjectDetection, SwinConfig
+
+    torch.manual_seed(seed)
+    backbone = SwinConfig(
+        image_size=64,
+        window_size=4,
+        embed_dim=8,
+        depths=[1, 1, 1],
+        num_heads=[1, 2, 2],
+        out_features=["stage1", "stage2", "stage3"],
+        out_indices=[1, 2, 3],
+    )
+    text = BertConfig(vocab_size=100, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)
+    config = GroundingDinoConfig(
+        backbone_config=backbone,
+        text_config=text,
+        d_model=32,
+        encoder_layers=1,
+        decoder_layers=2,
+        encoder_attention_heads=2,
+        decoder_attention_heads=2,
+        encoder_ffn_dim=16,
+        decoder_ffn_dim=16,
+        num_queries=10,
+        num_feature_levels=3,
+        encoder_n_points=2,
+        decoder_n_points=2,
+    )
+    GroundingDinoForObjectDetection(config).save_pretrained(folder)
+    size = {"shortest_edge": 64, "longest_edge": 96}
+    (folder / "preprocessor_config.json").write_text(json.dumps({"size": size}))
+    word_tokenizer(folder, "bert")
+    return folder
+
+
+def tiny_llava_folder(folder: Path, seed: int = 0) -> Path:
+    """A multimodal language model whose processor needs no torchvision."""
+    import torch
+    from transformers import (
+        CLIPImageProcessor,
+        CLIPVisionConfig,
+        LlamaConfig,
+        LlavaConfig,
+        LlavaForConditionalGeneration,
+        LlavaProcessor,
+        PreTrainedTokenizerFast,
+    )
+
+    torch.manual_seed(seed)
+    word_tokenizer(folder, "chat")
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = LlavaConfig(
+        vision_config=CLIPVisionConfig(**sizes, image_size=16, patch_size=8),
+        text_config=LlamaConfig(**sizes, vocab_size=100, max_position_embeddings=1024),
+        image_token_index=4,
+        vision_feature_layer=-1,
+    )
+    LlavaForConditionalGeneration(config).save_pretrained(folder)
+    size = {"height": 16, "width": 16}
+    images = CLIPImageProcessor(size={"shortest_edge": 16}, crop_size=size)
+    template = (
+        "{% for m in messages %}{% for c in m['content'] %}{{ '<image>' if c['type'] == 'image' else c['text'] }}"
+    )
+    template += "{% endfor %}{% endfor %}"
+    processor = LlavaProcessor(
+        images,
+        PreTrainedTokenizerFast.from_pretrained(folder),
+        patch_size=8,
+        vision_feature_select_strategy="default",
+        chat_template=template,
+        num_additional_image_tokens=1,
+    )
+    processor.save_pretrained(folder)
+    return folder
+
+
+def tiny_sam2_folder(folder: Path, seed: int = 0) -> Path:
+    import torch
+
+    model = tiny_sam2(seed)
+    with torch.no_grad():  # else random weights find no object anywhere
+        model.mask_decoder.pred_obj_score_head.proj_out.bias.fill_(5.0)
+    model.save_pretrained(folder)
+    return folder
