@@ -105,5 +105,108 @@ def push(
     typer.echo(f"Score masks against it with: rvos evaluate hf://{repo} --predictions FOLDER")
 
 
+def download(
+    name: Annotated[str, typer.Argument(metavar="DATASET", help="mevis, davis, …, or hf://OWNER/NAME[@REVISION].")],
+    out: Annotated[Path | None, typer.Option(help="Folder that becomes the dataset's root.")] = None,
+    from_archive: Annotated[
+        list[Path] | None, typer.Option(help="An archive that you downloaded; may be repeated.")
+    ] = None,
+    sha256: Annotated[str | None, typer.Option(help="What the one archive's SHA-256 must be.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say step by step where a dataset comes from; unpack and verify archives; fetch a hub repository.
+
+    Exit code 0: fine. 1: unpacked, but nothing opens yet. 2: an archive is damaged or not safe; nothing was kept.
+    """
+    from ..datasets.errors import UsageError
+
+    if out is None and (from_archive or name.startswith("hf://")):
+        raise UsageError("Where to? Give --out FOLDER.")
+    if sha256 is not None and len(from_archive or ()) != 1:
+        raise UsageError("--sha256 is for one --from-archive FILE.")
+    if from_archive and out is not None:
+        _unpack(name, from_archive, out, sha256, as_json)
+    elif name.startswith("hf://") and out is not None:
+        _fetch(name, out, as_json)
+    else:
+        _instruct(name, out, as_json)
+
+
+def _unpack(name: str, archives: list[Path], out: Path, sha256: str | None, as_json: bool) -> None:
+    from ..datasets.errors import DatasetError
+    from ..datasets.parquet import file_digest
+    from ..datasets.unpacking import unpack
+    from .bar import Bar
+
+    if sha256 is not None and (found := file_digest(archives[0])) != sha256.lower():
+        raise DatasetError(f"{archives[0]}: its SHA-256 is {found}, expected {sha256}; download it again.")
+    with Bar("Unpacking") as bar:
+        done = unpack(name, archives, out, progress=bar)
+    if as_json:
+        _print_json(done.as_dict())
+    else:
+        for note in done.notes:
+            typer.echo(f"note: {note}")
+        if done.left_out:
+            typer.echo(f"note: {len(done.left_out)} files belong to no part of it, first {done.left_out[0]}.")
+        for split, (videos, sentences) in done.splits.items():
+            typer.echo(f"{split}: {videos} videos, {sentences} sentences")
+        typer.echo(f"{done.n_files} files. Look at all of them with: rvos datasets check {name} --root {done.root}")
+        typer.echo(str(done.root))
+    raise typer.Exit(0 if done.splits else 1)
+
+
+def _fetch(name: str, out: Path, as_json: bool) -> None:
+    from ..datasets.hub import download as fetch
+    from .bar import Bar
+
+    with Bar("Fetching files") as bar:
+        commit, files = fetch(name, out, progress=bar)
+    if as_json:
+        _print_json({"name": name, "commit": commit, "files": files, "out": out})
+        return
+    typer.echo(f"{len(files)} files of {name}, commit {commit}")
+    archives = [path for path in files if path.name.endswith((".zip", ".tar", ".tar.gz", ".tgz"))]
+    if archives:
+        words = " ".join(f"--from-archive {path}" for path in archives[:3])
+        typer.echo(f"Unpack them with: rvos datasets download DATASET {words} --out FOLDER")
+    typer.echo(str(out))
+
+
+def _instruct(name: str, out: Path | None, as_json: bool) -> None:
+    from ..datasets.cards import load_card
+    from ..datasets.registry import entry_of, resolve_dataset
+
+    dataset = resolve_dataset(name)
+    card, generated = load_card(dataset), entry_of(dataset).generated
+    folder = out or Path("data") / dataset
+    steps = [] if generated else _steps(dataset, [(d.what, d.url, d.note) for d in card.download], folder)
+    if as_json:
+        _print_json({"dataset": dataset, "generated": generated, "license": card.license, "steps": steps})
+        return
+    typer.echo(f"{card.title}. Licence: {card.license}")
+    if generated:
+        typer.echo(
+            f"Needs no download: it is generated when it is first asked for, e.g. rvos datasets stats {dataset}/test"
+        )
+    for number, step in enumerate(steps, start=1):
+        typer.echo(f"{number}. {step}")
+
+
+def _steps(dataset: str, parts: list[tuple[str, str, str]], folder: Path) -> list[str]:
+    """Where each part is, and what to do then. A repository on the hub is fetched by a command."""
+    steps = []
+    hub = "https://huggingface.co/datasets/"
+    for what, url, note in parts:
+        if url.startswith(hub):
+            command = f"rvos datasets download hf://{url.removeprefix(hub)} --out {folder}-archives"
+            steps.append(f"Fetch {what} ({url}): {command}. {note}".rstrip())
+        else:
+            steps.append(f"Download {what}: {url} {note}".rstrip())
+    steps.append(f"Unpack and verify: rvos datasets download {dataset} --from-archive FILE … --out {folder}")
+    steps.append(f"Remember the folder: rvos datasets roots --set {dataset}={folder}")
+    return steps
+
+
 def _print_json(value: Any) -> None:
     typer.echo(json.dumps(value, indent=1, ensure_ascii=False, default=str))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .dataset_files import convert, export, push
+from .dataset_files import convert, download, export, push
 
 if TYPE_CHECKING:
     from ..datasets.cards import Card
@@ -29,6 +29,7 @@ app.command(epilog="Example: rvos datasets convert reasonvos --root data/ReasonV
 app.command(epilog="Example: rvos datasets export reasonvos --root data/ReasonVOS --to parquet --out data/export")(
     export
 )
+app.command(epilog="Example: rvos datasets download davis --from-archive DAVIS.zip --out data/davis")(download)
 app.command(epilog="Example: rvos datasets push data/export me/my50")(push)
 
 Name = Annotated[str, typer.Argument(metavar="DATASET[/SPLIT]", help="e.g. mevis/valid_u, reasonvos, davis/val")]
