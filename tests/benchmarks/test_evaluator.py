@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import pickle
 import signal
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,26 @@ class DieOn(ToyProtocol):
         if video_id == self.video_id and not (self.marker and self.marker.exists()):
             os.kill(os.getpid(), signal.SIGKILL)
         return super().score_video(dataset, video_id, *args, **kwargs)
+
+
+class HungryOn(ToyProtocol):
+    """Asks for more memory than its process may have when it scores a video, as long as a file is not there."""
+
+    def __init__(self, video_id: str, marker: Path) -> None:
+        self.video_id, self.marker = video_id, marker
+
+    def score_video(self, dataset: RVOSDataset, video_id: str, *args: Any, **kwargs: Any) -> list[UnitScore]:
+        if video_id != self.video_id or self.marker.exists():
+            return super().score_video(dataset, video_id, *args, **kwargs)
+        import resource  # not on Windows
+
+        before = resource.getrlimit(resource.RLIMIT_AS)
+        resource.setrlimit(resource.RLIMIT_AS, (4 << 30, before[1]))
+        try:
+            np.ones(8 << 30, np.uint8)
+        finally:
+            resource.setrlimit(resource.RLIMIT_AS, before)
+        raise AssertionError("the limit did not hold")
 
 
 # What is scored -------------------------------------------------------------------------------------------------------
@@ -195,6 +216,21 @@ def test_a_killed_worker_costs_its_video_and_resume_scores_it(workers: int, tmp_
     assert result.summary.counts["ok"] == 15 and result.record.status == "finished"
     healthy.touch()
     resumed = one(masks, data, protocol=dying, workers=workers, out=tmp_path / "run", resume=True)
+    assert timeless(resumed.scores) == timeless(one(masks, data).scores)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits memory by RLIMIT_AS")
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_worker_out_of_memory_costs_its_video_and_resume_scores_it(workers: int, tmp_path: Path) -> None:
+    data, masks = ToyDataset(3), masks_for(ToyDataset(3))
+    hungry = HungryOn("video1", tmp_path / "enough")
+    result = one(masks, data, protocol=hungry, workers=workers, out=tmp_path / "run")
+    lost = [s for s in result.scores if s.status == "failed"]
+    assert [s.unit.video_id for s in lost] == ["video1"] * 5
+    assert all(s.J == s.F == 0 and "MemoryError" in s.reason and "8.00 GiB" in s.reason for s in lost)
+    assert result.summary.counts["ok"] == 10 and result.record.status == "finished"
+    (tmp_path / "enough").touch()
+    resumed = one(masks, data, protocol=hungry, workers=workers, out=tmp_path / "run", resume=True)
     assert timeless(resumed.scores) == timeless(one(masks, data).scores)
 
 

@@ -15,6 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from toyset import HEIGHT, WIDTH, ToyDataset
+
 from rvos.benchmarks.predictions import open_predictions
 from rvos.benchmarks.predictions.archives import ZipFiles
 from rvos.benchmarks.predictions.base import Foreground
@@ -22,7 +24,6 @@ from rvos.benchmarks.predictions.files import DirectoryFiles
 from rvos.benchmarks.predictions.folders import PngPredictions
 from rvos.benchmarks.predictions.foreground import cutoff
 from rvos.datasets.errors import PredictionInvalid, PredictionMissing, UnknownNameError, UsageError
-from toyset import HEIGHT, WIDTH, ToyDataset
 
 MASK = np.zeros((HEIGHT, WIDTH), bool)
 MASK[5:20, 7:33] = True

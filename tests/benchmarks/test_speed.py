@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import oracle
 import pytest
+
 from rvos.benchmarks import speed
 
 

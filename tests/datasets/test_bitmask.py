@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+
 from rvos.datasets.bitmask import BitMask
 from rvos.datasets.errors import ImageError
 from rvos.datasets.images import decode_flat, decode_png, grey_values, png_grey, png_grey_bits, write_png
