@@ -29,7 +29,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -609,10 +609,3 @@ def _draw_bars(axes: Any, bars: Mapping[str, Sequence[UnitAnalysis]]) -> None:
     axes.legend(
         fontsize=7, ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.02 - 0.6 / (len(names) + 1)), frameon=False
     )
-
-
-def units_of(analysis: Analysis) -> Iterator[dict[str, Any]]:
-    """A flat record per sentence, for tables of one's own: the parts as columns of their names."""
-    for unit in analysis.units:
-        record = asdict(unit)
-        yield {**{k: v for k, v in record.items() if k not in ("parts", "tags")}, **unit.parts, **unit.tags}

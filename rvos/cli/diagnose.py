@@ -28,6 +28,7 @@ def diagnose(
     from rich.console import Console
 
     from ..benchmarks.error_analysis import analyse
+    from ..benchmarks.protocols import get_protocol
     from ..benchmarks.runs import is_run
     from ..leaderboard.tables import print_table
     from .output import write_text
@@ -39,7 +40,8 @@ def diagnose(
     if json_:
         print(analysis.to_json(units=False), end="")
     else:
-        print(f"{analysis.protocol} on {analysis.dataset}: {len(analysis.units)} sentences")
+        print(f"{analysis.protocol}: {get_protocol(analysis.protocol).words}")
+        print(f"Data: {analysis.dataset}, {len(analysis.units)} sentences")
         console = Console()
         for table in analysis.tables():
             print_table(table, console)

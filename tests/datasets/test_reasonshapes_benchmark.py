@@ -150,7 +150,7 @@ def test_written_truth_of_a_hundred_thousand_samples() -> None:
         (split, first, PERIOD, seed)
         for first in range(0, 60 * PERIOD, PERIOD)
         for seed in (0, *range(FIRST_YEAR, FIRST_YEAR + 60))
-        for split in ("train", "test", "test", "test-combinations", "test-phrasings", "test-textures")
+        for split in ("train", "test", "test-combinations", "test-phrasings", "test-distractors", "test-textures")
     ]
     n = 0
     with ProcessPoolExecutor(os.cpu_count()) as pool:
