@@ -45,6 +45,8 @@ Progress = Callable[[int, int], None]
 class Store(Protocol):
     """Where an export lies. Hashable and picklable."""
 
+    def __hash__(self) -> int: ...
+
     def path(self, name: str) -> Path:
         """The file ``name``, a posix path below the export, on this machine. Raises DatasetError."""
         ...

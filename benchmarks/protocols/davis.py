@@ -120,6 +120,11 @@ class DavisProtocol(Protocol):
     all_pairs: ClassVar[bool] = True
 
     def applies_to(self, dataset: RVOSDataset) -> str | None:
+        if not isinstance(dataset, RefDAVIS17) and dataset.name == RefDAVIS17.name:
+            return (
+                f"{self.id} reads DAVIS's label maps, which the export {dataset.root} does not hold; "
+                f"write them first: rvos datasets convert {dataset.id} --root … --to ref-davis17 --out FOLDER."
+            )
         if not isinstance(dataset, RefDAVIS17):
             return f"{self.id} is for ref-davis17, not for {dataset.name}."
         return mask_obstacle(self.id, dataset, self.annotation)

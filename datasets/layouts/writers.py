@@ -182,7 +182,7 @@ def _folder_ids(targets: Targets) -> dict[tuple[str, ...], str]:
     """The id of the folder of every object and of every other target; objects keep theirs where folders can."""
     singles = list(targets.masks)
     plain = all("_" not in name and "/" not in name and "+" not in name and " " not in name for name in singles)
-    ids = {(name,): name if plain else str(k) for k, name in enumerate(singles, start=1)}
+    ids: dict[tuple[str, ...], str] = {(name,): name if plain else str(k) for k, name in enumerate(singles, start=1)}
     groups = sorted({names for names in targets.of if names is not None and len(names) > 1})
     free = (str(n) for n in range(FIRST_GROUP, FIRST_GROUP + len(groups) + len(ids)) if str(n) not in ids.values())
     ids |= {names: number for names, number in zip(groups, free, strict=False)}

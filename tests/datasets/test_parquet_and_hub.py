@@ -15,13 +15,13 @@ import pytest
 from fakehub import FakeHub
 from toyset import ToyDataset
 
-from rvos.benchmarks.evaluator import evaluate
+from rvos.benchmarks.evaluator import choose_protocols, evaluate
 from rvos.benchmarks.predictions import export_masks
 from rvos.benchmarks.predictions.memory import MemoryPredictions
 from rvos.cli import main
 from rvos.datasets import hub as hub_module
 from rvos.datasets.conversion import convert
-from rvos.datasets.errors import DatasetError, UsageError
+from rvos.datasets.errors import DatasetError, ProtocolError, UsageError
 from rvos.datasets.hub import HubStore, download, open_hub, parse, push
 from rvos.datasets.parquet import export_parquet, open_export
 from rvos.datasets.reasonshapes import generate, write
@@ -111,7 +111,11 @@ def test_hugging_face_reads_it(exported: Path, tmp_path: Path) -> None:
 def test_packs(name: str, folder: str, tmp_path: Path) -> None:
     dataset = load(name, PACKS / folder)
     export_parquet(dataset, tmp_path / "out", frames=False)
-    same(dataset, load(name, tmp_path / "out"), frames=False)
+    exported = load(name, tmp_path / "out")
+    same(dataset, exported, frames=False)
+    if dataset.name == "ref-davis17":  # its protocols read label maps
+        with pytest.raises(ProtocolError, match="rvos datasets convert ref-davis17/valid"):
+            choose_protocols("davis17-hungarian-4ann@1", exported)
 
 
 def test_scores_are_those_of_the_folder(shapes: Path, exported: Path, tmp_path: Path) -> None:
