@@ -3,7 +3,7 @@
 * ``grounding-dino-sam:DINO,SAM``: a box and a mask on every frame by itself, as Grounded-SAM does for images.
 * ``grounding-dino-sam2:DINO,SAM2``: the best box among a few frames prompts SAM 2's video model.
 
-Weights: ``IDEA-Research/grounding-dino-base`` (or -tiny, or MM-Grounding-DINO); ``facebook/sam-vit-huge``;
+Weights: ``IDEA-Research/grounding-dino-base`` (or -tiny); ``facebook/sam-vit-huge``;
 ``facebook/sam2.1-hiera-large``. Corresponds to the "Grounded-SAM(-2)" rows that training-free papers compare with on
 Ref-DAVIS-17, MeViS and ReasonVOS. They differ among themselves in threshold and frame; here the best box of the whole
 sentence is taken whatever its score, so a target is always found, also where there is none.

@@ -28,6 +28,7 @@ def load_model(path: str, class_name: str, dtype: torch.dtype | None = None) -> 
     kind: Any = getattr(transformers, class_name, None)
     if kind is None:
         raise UsageError(f"transformers {transformers.__version__} has no {class_name}; pip install -U transformers")
+    _must_be(path, class_name, getattr(getattr(kind, "config_class", None), "model_type", None))
     try:
         model, report = kind.from_pretrained(path, dtype=dtype or "auto", output_loading_info=True)
     except (OSError, ValueError, RuntimeError, KeyError, AttributeError, TypeError) as error:
@@ -42,6 +43,23 @@ def load_model(path: str, class_name: str, dtype: torch.dtype | None = None) -> 
             f"{', '.join(wrong[:10])}"
         )
     return model.eval()
+
+
+def _must_be(path: str, class_name: str, model_type: str | None) -> None:
+    """Refuse another architecture before a model of the wrong kind and its default size is built.
+
+    Raises:
+        CheckpointError: no such checkpoint, or another type of model.
+    """
+    from transformers import PretrainedConfig
+
+    try:
+        stored = PretrainedConfig.get_config_dict(path)[0].get("model_type")
+    except (OSError, ValueError) as error:
+        words = " ".join(str(error).split())[:300]
+        raise CheckpointError(f"{path} cannot be loaded as {class_name}: {words}") from error
+    if model_type is not None and stored != model_type:
+        raise CheckpointError(f"{path} is no {class_name}: its config says model_type {stored}, not {model_type}.")
 
 
 def load_tokenizer(path: str) -> Any:

@@ -40,6 +40,7 @@ MODELS = {
     "clipseg": "rvos.baselines.clipseg:ClipSeg",
     "grounding-dino-sam": "rvos.baselines.grounding_dino:GroundedSam",
     "grounding-dino-sam2": "rvos.baselines.grounding_dino:GroundedSam2",
+    "sam3": "rvos.baselines.sam3:Sam3",
     "multimodal-llm": "rvos.baselines.multimodal_llm:MultimodalLlm",
     "tracks": "rvos.baselines.tracks:Tracks",
 }

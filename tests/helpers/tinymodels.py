@@ -237,3 +237,54 @@ def tiny_sam2_folder(folder: Path, seed: int = 0) -> Path:
         model.mask_decoder.pred_obj_score_head.proj_out.bias.fill_(5.0)
     model.save_pretrained(folder)
     return folder
+
+
+def tiny_sam3_folder(folder: Path, seed: int = 0) -> Path:
+    """A SAM 3 that takes everything it looks at for an instance; 4 M parameters, the least its memory allows."""
+    import torch
+    from transformers import Sam3Config, Sam3VideoConfig, Sam3VideoModel
+    from transformers.models.sam3_tracker_video import Sam3TrackerVideoConfig
+
+    torch.manual_seed(seed)
+    width = 128
+    small = {"hidden_size": 32, "intermediate_size": 32, "num_attention_heads": 2}
+    layer = {"hidden_size": width, "intermediate_size": 32, "num_attention_heads": 2}
+    backbone = {**small, "model_type": "sam3_vit_model", "num_hidden_layers": 2, "image_size": 56, "patch_size": 14}
+    backbone |= {"window_size": 2, "global_attn_indexes": [1], "pretrain_image_size": 56}
+    sizes = [[16, 16], [8, 8], [4, 4]]
+    vision = {"backbone_config": backbone, "fpn_hidden_size": width, "backbone_feature_sizes": sizes}
+    text = {"model_type": "clip_text_model", "vocab_size": 100, "projection_dim": 32, "num_hidden_layers": 1}
+    detector = Sam3Config(
+        vision_config=vision,
+        text_config={**small, **text, "max_position_embeddings": 32, "bos_token_id": 2, "eos_token_id": 3},
+        geometry_encoder_config={**layer, "num_layers": 1},
+        detr_encoder_config={**layer, "num_layers": 1},
+        detr_decoder_config={**layer, "num_layers": 1, "num_queries": 4},
+        mask_decoder_config={"hidden_size": width, "num_attention_heads": 2},
+    )
+    tracker = Sam3TrackerVideoConfig(
+        vision_config=vision,
+        prompt_encoder_config={"hidden_size": width, "image_size": 56, "patch_size": 14},
+        mask_decoder_config={"hidden_size": width, "num_attention_heads": 2, "mlp_dim": 32, "iou_head_hidden_dim": 32},
+        image_size=56,
+        memory_attention_hidden_size=width,
+        memory_attention_num_layers=1,
+        memory_attention_num_attention_heads=1,
+        memory_attention_feed_forward_hidden_size=32,
+        memory_attention_rope_feat_sizes=[4, 4],
+        memory_encoder_hidden_size=width,
+        memory_encoder_output_channels=64,
+        mask_downsampler_embed_dim=width,
+        memory_fuser_embed_dim=width,
+        memory_fuser_intermediate_dim=32,
+    )
+    config = Sam3VideoConfig(
+        detector_config=detector.to_dict(),
+        tracker_config=tracker.to_dict(),
+        low_res_mask_size=16,
+        score_threshold_detection=0.0,
+        new_det_thresh=0.0,
+    )
+    Sam3VideoModel(config).save_pretrained(folder)
+    word_tokenizer(folder, "clip")
+    return folder
