@@ -10,7 +10,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -71,9 +71,6 @@ class Losses:
     def add(self, what: str, example: str, *, count: int = 1, kept: bool = False) -> None:
         if count:
             self.found.setdefault(what, Loss(what, 0, example, kept)).count += count
-
-    def as_list(self) -> list[dict[str, Any]]:
-        return [asdict(loss) for loss in self.found.values()]
 
 
 @dataclass
