@@ -13,7 +13,7 @@ if sys.byteorder != "little":
     raise ImportError("rvos packs pixels into little-endian words; this machine is big-endian.")
 
 #: What Python or C would need to call a loop takes a fifth of the time to compile it.
-_FOR_LOOPS_ONLY = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+_FOR_LOOPS_ONLY: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
 
 def compiled(signature: Any, inner: bool = False) -> Callable[[Callable[..., Any]], Any]:
@@ -25,7 +25,7 @@ def compiled(signature: Any, inner: bool = False) -> Callable[[Callable[..., Any
         signature: the types, as numba writes them.
         inner: only other compiled functions call it.
     """
-    options = _FOR_LOOPS_ONLY if inner else {"no_cfunc_wrapper": True}
+    options: dict[str, Any] = _FOR_LOOPS_ONLY if inner else {"no_cfunc_wrapper": True}
 
     def decorate(function: Callable[..., Any]) -> Any:
         try:
