@@ -40,7 +40,7 @@ test-oldest:  ## the core's tests on Python 3.10 with numpy 1.26 and without tor
 check: $(VENV)/.dev  ## format, lint, types (of the built package: checkers cannot see an editable install)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	rm -rf build/typecheck && $(PIP) --no-deps --target build/typecheck .
+	rm -rf build && $(PIP) --no-deps --target build/typecheck .
 	cd build/typecheck && ../../$(BIN)/python -m mypy --config-file ../../pyproject.toml -p rvos
 
 REAL ?= $(wildcard ../shared/packs/reasonvos)
