@@ -98,7 +98,7 @@ def resize_bilinear(logits: NDArray[Any], size: tuple[int, int]) -> NDArray[np.f
     left, right, across = columns
     upper = values[top][:, left] * (1 - across) + values[top][:, right] * across
     lower = values[bottom][:, left] * (1 - across) + values[bottom][:, right] * across
-    return upper * (1 - down[:, None]) + lower * down[:, None]
+    return np.asarray(upper * (1 - down[:, None]) + lower * down[:, None], np.float32)
 
 
 def _weights(source: int, target: int) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
