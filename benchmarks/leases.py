@@ -40,6 +40,8 @@ HEARTBEAT = 5.0
 #: A process of another machine whose file was not touched for so long is dead, in seconds. Longer than network file
 #: systems keep attributes in their caches (up to 60 s on NFS).
 EXPIRY = 120.0
+#: How often to try to write into a folder that others may be removing.
+ATTEMPTS = 20
 #: How long to wait for the lock before something must be wrong, in seconds.
 PATIENCE = 600.0
 
@@ -63,9 +65,8 @@ class Session:
 
     def __enter__(self) -> Session:
         with _explained(self.folder):
-            for part in ("processes", "members", "leases", "done", LOGS_FOLDER, "locks"):
-                (self.folder / part).mkdir(parents=True, exist_ok=True)
-            self._presence.write_text(json.dumps(_myself()), encoding="utf-8")
+            self._put("processes", self.name, json.dumps(_myself()), exclusive=False)
+            self.log.parent.mkdir(parents=True, exist_ok=True)
         self._heart.start()
         return self
 
@@ -97,7 +98,7 @@ class Session:
 
     def join(self) -> None:
         """Become a member; call it locked, after asking for ``others``."""
-        (self.folder / "members" / self.name).touch()
+        self._put("members", self.name, "", exclusive=False)
 
     def leave(self) -> None:
         """Be no member any more; call it locked, before asking for ``others``."""
@@ -105,17 +106,16 @@ class Session:
 
     def others(self) -> list[str]:
         """Names of the other members that are alive."""
-        members = (p.name for p in (self.folder / "members").iterdir())
-        return sorted(name for name in members if name != self.name and self._is_alive(name))
+        return sorted(name for name in self._names("members") if name != self.name and self._is_alive(name))
 
     def clear(self) -> None:
         """Forget leases, marks and logs; call it locked, when there are no others."""
         for part in ("members", "leases", "done", LOGS_FOLDER):
-            for path in (self.folder / part).iterdir():
-                path.unlink(missing_ok=True)
-        for path in (self.folder / "processes").iterdir():
-            if not self._is_alive(path.name):
-                path.unlink(missing_ok=True)
+            for name in self._names(part):
+                (self.folder / part / name).unlink(missing_ok=True)
+        for name in self._names("processes"):
+            if not self._is_alive(name):
+                (self.folder / "processes" / name).unlink(missing_ok=True)
 
     # Videos -------------------------------------------------------------------------------------------------------
 
@@ -133,11 +133,11 @@ class Session:
     def mark_done(self, video_id: str) -> None:
         """Tell the others that everything about a video is on disk."""
         with _explained(self.folder):
-            (self.folder / "done" / quote(video_id, safe="")).touch()
+            self._put("done", quote(video_id, safe=""), "", exclusive=False)
 
     def done(self) -> set[str]:
         """Ids of the videos that are done."""
-        return {unquote(entry.name) for entry in os.scandir(self.folder / "done")}
+        return {unquote(name) for name in self._names("done")}
 
     # Claims -------------------------------------------------------------------------------------------------------
 
@@ -147,11 +147,9 @@ class Session:
             return None
         with _explained(self.folder):
             try:
-                handle = os.open(self.folder / part / f"{name}.{latest + 1}", os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+                self._put(part, f"{name}.{latest + 1}", self.name, exclusive=True)
             except FileExistsError:
                 return None
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(self.name)
         return latest + 1
 
     def _give_back(self, part: str, name: str, attempt: int) -> None:
@@ -161,7 +159,7 @@ class Session:
 
     def _attempts(self, part: str, name: str) -> list[int]:
         start = f"{name}."
-        found = (entry.name for entry in os.scandir(self.folder / part))
+        found = self._names(part)
         return [int(n.removeprefix(start)) for n in found if n.startswith(start) and n.removeprefix(start).isdigit()]
 
     def _is_held(self, claim: Path) -> bool:
@@ -172,6 +170,26 @@ class Session:
             return self._now() - claim.stat().st_mtime < EXPIRY  # created this moment, its name is not in it yet
         except FileNotFoundError:
             return False
+
+    # Files: a folder that is missing is an empty one, for the last process to leave removes those ------------------
+
+    def _names(self, part: str) -> list[str]:
+        try:
+            return os.listdir(self.folder / part)
+        except FileNotFoundError:
+            return []
+
+    def _put(self, part: str, name: str, text: str, exclusive: bool) -> None:
+        path = self.folder / part / name
+        for attempt in range(ATTEMPTS):
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with path.open("x" if exclusive else "w", encoding="utf-8") as file:
+                    file.write(text)
+                return
+            except FileNotFoundError:  # the folder was removed in between, by a process that saw it empty
+                if attempt == ATTEMPTS - 1:
+                    raise
 
     # Life ---------------------------------------------------------------------------------------------------------
 
@@ -204,10 +222,12 @@ class Session:
 
     def _remove_empty_folders(self) -> None:
         """Tidy up behind the last process; whatever still lies there keeps its folders."""
-        if any((self.folder / "processes").glob("*")) or any((self.folder / LOGS_FOLDER).glob("*")):
-            return
-        for part in ("processes", "members", "leases", "done", LOGS_FOLDER, "locks", ""):
-            with contextlib.suppress(OSError):  # another process has just come
+        try:
+            (self.folder / "processes").rmdir()
+        except OSError:
+            return  # somebody is still there, or has just come
+        for part in (LOGS_FOLDER, "members", "leases", "done", "locks", ""):
+            with contextlib.suppress(OSError):  # it was never made, or holds what the next session needs
                 (self.folder / part).rmdir()
 
 

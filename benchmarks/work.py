@@ -47,6 +47,7 @@ class Work:
 
     def finish(self, video: Video, lines: Sequence[PredictionLine]) -> None:
         """Note the lines of a video whose masks are on disk. Raises RunError."""
+        self.session.log.parent.mkdir(parents=True, exist_ok=True)
         self.run.append_predictions(lines, self.session.log)
         self.session.mark_done(video.id)
 

@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from toyset import HEIGHT, WIDTH, ToyDataset
+
 from rvos.baselines.oracles import Perfect
 from rvos.benchmarks.engine import predict
 from rvos.benchmarks.evaluator import evaluate
@@ -23,7 +25,6 @@ from rvos.benchmarks.runs import PredictorRecord, Run
 from rvos.datasets.errors import RunError, UsageError
 from rvos.datasets.registry import load
 from rvos.datasets.types import Expression, RVOSDataset, Video
-from toyset import HEIGHT, WIDTH, ToyDataset
 
 
 class Model:
@@ -249,7 +250,7 @@ def test_resume_always_and_never(data: ToyDataset, reference: dict[str, bytes], 
 
 
 def test_nothing_left_to_do_keeps_the_scores_of_the_run(tmp_path: Path) -> None:
-    data = load("reasonshapes/test", n_videos=1, height=32, width=48, n_frames=8)
+    data = load("reasonshapes/test", n_videos=1, height=32, width=48, n_frames=12)
     run = predict(Perfect(data), data, out=tmp_path / "run", progress=False)
     evaluate(run, data, workers=1)
     predict(Perfect(data), data, out=tmp_path / "run", progress=False)

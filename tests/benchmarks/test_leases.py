@@ -90,6 +90,7 @@ def test_a_process_keeps_itself_alive(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_a_claim_without_a_name_holds_for_a_while(tmp_path: Path) -> None:
     with Session(tmp_path) as session:
         claim = session.folder / "leases" / "a.1"
+        claim.parent.mkdir()
         claim.touch()
         assert session.take("a") is None
         os.utime(claim, (0, 0))

@@ -45,7 +45,7 @@ def fatal(video, text):
     return disc(video, text)
 
 def busy(video, text):
-    deadline = time.process_time() + 0.05 * len(video)
+    deadline = time.process_time() + 0.01 * len(video)
     while time.process_time() < deadline:
         sum(range(1000))
     return disc(video, text)
