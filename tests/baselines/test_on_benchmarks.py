@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from rvos.baselines.registry import make_predictor
 from rvos.benchmarks.engine import predict
 from rvos.benchmarks.evaluator import evaluate

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from toyset import HEIGHT, WIDTH, ToyDataset
+
 from rvos.baselines.registry import MANIFEST, make_predictor
 from rvos.datasets.errors import DatasetError
 from rvos.datasets.types import Expression, Masklet, RVOSDataset, Sample, Video
-from toyset import HEIGHT, WIDTH, ToyDataset
 
 TEXT_BLIND = ["empty", "full", "centre-box", "largest-object", "one-mask-for-all", "permuted-sentences"]
 

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from toyset import ToyDataset
+
 from rvos.baselines.registry import MANIFEST, load_attribute, make_predictor, predictor_names
 from rvos.benchmarks.predictor import Predictor
 from rvos.datasets.errors import MissingExtraError, UnknownNameError, UsageError
-from toyset import ToyDataset
 
 PLUGIN = '''
 """Somebody's own models."""

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pycocotools import mask as coco
+
 from rvos.benchmarks.metrics import (
     BitMask,
     boundary_radius,

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+
 from rvos.benchmarks.predictions import as_merged, open_predictions
 from rvos.benchmarks.protocols import get_protocol
 from rvos.benchmarks.protocols.base import Summary, UnitScore

@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from toyset import HEIGHT, WIDTH, ToyDataset
+
 from rvos.benchmarks.predictions import Finding, diagnose, write_video_masks
 from rvos.datasets.masks import encode_rle
 from rvos.datasets.registry import load
 from rvos.datasets.types import Expression, RVOSDataset, Sample, Video
-from toyset import HEIGHT, WIDTH, ToyDataset
 
 DATASET = ToyDataset()
 

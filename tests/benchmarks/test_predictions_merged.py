@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from toyset import ToyDataset
+
 from rvos.benchmarks.predictions import (
     MergedFolders,
     MergedFromExpressions,
@@ -23,7 +25,6 @@ from rvos.benchmarks.predictions import (
 from rvos.datasets.errors import PredictionInvalid, PredictionMissing, ProtocolError
 from rvos.datasets.images import davis_palette, read_png
 from rvos.datasets.types import Expression, RVOSDataset, Sample, Video
-from toyset import ToyDataset
 
 SIZE = (12, 16)
 VIDEO = Video("dog", ("00000", "00001"), declared_size=SIZE)

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from toyset import HEIGHT, WIDTH, ToyDataset
+
 from rvos.benchmarks.predictions import (
     ExpressionPredictions,
     MemoryPredictions,
@@ -23,7 +25,6 @@ from rvos.benchmarks.predictions.rle_json import index_members
 from rvos.datasets.errors import PredictionInvalid, PredictionMissing, RunError, UsageError
 from rvos.datasets.masks import encode_rle
 from rvos.datasets.types import Expression, Sample, Video
-from toyset import HEIGHT, WIDTH, ToyDataset
 
 DATASET = ToyDataset()
 SAMPLE = DATASET.samples[0]

@@ -10,6 +10,8 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from toyset import HEIGHT, WIDTH, ToyDataset
+
 from rvos.benchmarks.metrics import j_and_f
 from rvos.benchmarks.protocols import DEFAULTS, REGISTRY, default_protocols, get_protocol, protocols_for
 from rvos.benchmarks.protocols.base import TRAITS, Summary, UnitScore
@@ -17,7 +19,6 @@ from rvos.benchmarks.protocols.bounds import bounds
 from rvos.benchmarks.protocols.compare import compare_words, explain_differences
 from rvos.datasets.errors import DatasetError, PredictionInvalid, PredictionMissing, ProtocolError, UnknownNameError
 from rvos.datasets.types import BoolMask, Masklet, RVOSDataset, Sample
-from toyset import HEIGHT, WIDTH, ToyDataset
 
 
 class Toy(ToyDataset):

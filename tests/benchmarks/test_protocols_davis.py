@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+
 from rvos.benchmarks.metrics import decay, j_and_f
 from rvos.benchmarks.predictions.merged import MergedFromExpressions
 from rvos.benchmarks.protocols import default_protocols, get_protocol, protocols_for

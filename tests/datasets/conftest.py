@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from rvos.datasets.reasonshapes import generate, write
 
 SIZE = {"height": 48, "width": 64, "n_frames": 8, "n_sentences": 4}

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from rvos.datasets.checks import CheckReport, check_dataset
-from rvos.datasets.images import write_png
 
 import rvos
+from rvos.datasets.checks import CheckReport, check_dataset
+from rvos.datasets.images import write_png
 
 Copy = Callable[[str], Path]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from rvos.datasets.config import config_file, configured_roots, data_root, remember_root
 from rvos.datasets.errors import DatasetError, UsageError
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+import rvos
 from rvos.datasets import fingerprint, registry
 from rvos.datasets.cards import load_card
 from rvos.datasets.errors import DatasetError, ImageError, UnknownNameError, UsageError
@@ -16,8 +18,6 @@ from rvos.datasets.frames import ArrayFrames, FrameFolder
 from rvos.datasets.images import davis_palette, write_png
 from rvos.datasets.overlay import draw_overlay, film_strip, outline, write_image
 from rvos.datasets.statistics import dataset_statistics
-
-import rvos
 
 Copy = Callable[[str], Path]
 

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageFile
+
 from rvos.datasets.errors import ImageError
 from rvos.datasets.images import (
     davis_palette,

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+import rvos
 from rvos.datasets.errors import DatasetError, UnknownNameError, UsageError
 from rvos.datasets.files import AnnotationErrors
 from rvos.datasets.images import davis_palette, png_grey, png_labels, write_png
 from rvos.datasets.reasonshapes import generate
 from rvos.datasets.ref_youtube_vos import resize_nearest
 from rvos.datasets.types import RVOSDataset
-
-import rvos
 
 SIZE = {"height": 48, "width": 64, "n_frames": 8, "n_sentences": 4}
 NAMES = (

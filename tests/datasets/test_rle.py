@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco
+
 from rvos.datasets import rle_index
 from rvos.datasets.errors import DatasetError
 from rvos.datasets.masks import decode_rle, encode_rle

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from rvos.datasets.reasonshapes import write_mask_dict_at_scale
 
 OPEN = """

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from rvos.leaderboard.filmstrip import ANSWER_COLOUR, TRUTH_COLOUR, Strip, film_strip, outline
 from toyset import HEIGHT, WIDTH, ToyDataset
+
+from rvos.leaderboard.filmstrip import ANSWER_COLOUR, TRUTH_COLOUR, Strip, film_strip, outline
 
 
 def test_a_strip_shows_truth_in_green_and_an_answer_in_magenta() -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from rvos.benchmarks.runs import Run
 
+from rvos.benchmarks.runs import Run
 from rvos.cli import main
 from rvos.cli.demo import DRAWN, PREDICTORS
 

@@ -9,15 +9,15 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from rvos import load
 from rvos.baselines.registry import make_predictor
 from rvos.benchmarks.engine import predict
 from rvos.benchmarks.predictions.run_masks import RunMasks
 from rvos.benchmarks.predictions.writer import export_masks
+from rvos.cli import COMMANDS
 from rvos.datasets.reasonshapes.generate import generate
 from rvos.datasets.reasonshapes.writers import write
-
-from rvos import load
-from rvos.cli import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -10,11 +10,11 @@ import time
 from pathlib import Path
 
 import pytest
+
 from rvos.benchmarks.runs import Run
+from rvos.cli import main
 from rvos.datasets.reasonshapes import loader
 from rvos.datasets.registry import load
-
-from rvos.cli import main
 
 MODELS = """
 import time
