@@ -42,7 +42,7 @@ def masks_for(dataset: RVOSDataset, skip: set[tuple[str, int]] | None = None) ->
 
 
 def one(*args: Any, **kwargs: Any) -> Result:
-    result = evaluate(*args, **{"protocol": ToyProtocol(), **kwargs})
+    result = evaluate(*args, **{"protocol": ToyProtocol(), "workers": 1, **kwargs})
     assert isinstance(result, Result)
     return result
 
@@ -143,7 +143,7 @@ def test_ceiling_and_floor_are_computed_once(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_several_protocols_lie_side_by_side(tmp_path: Path) -> None:
     data = ToyDataset(2)
-    results = evaluate(masks_for(data), data, protocol=[ToyProtocol(), OtherToyProtocol()], out=tmp_path)
+    results = evaluate(masks_for(data), data, protocol=[ToyProtocol(), OtherToyProtocol()], out=tmp_path, workers=1)
     assert isinstance(results, list)
     assert [r.path for r in results] == [tmp_path / "toy@1", tmp_path / "other-toy@1"]
     assert results[0].summary.stamps == ["Nothing is missing: equals the official script (other-toy@1)."]
@@ -155,7 +155,7 @@ def test_a_stamp_that_the_script_contradicts_is_taken_back(tmp_path: Path, monke
             return replace(super().aggregate(scores), J=0.5)
 
     data = ToyDataset(2)
-    strict, _ = evaluate(masks_for(data), data, protocol=[ToyProtocol(), Different()], out=tmp_path)  # type: ignore[misc]
+    strict, _ = evaluate(masks_for(data), data, protocol=[ToyProtocol(), Different()], out=tmp_path, workers=1)  # type: ignore[misc]
     assert strict.summary.stamps == [] and "Differs from other-toy@1" in strict.warnings[-1]
     assert Run.open(tmp_path / "toy@1").record.summary == strict.summary
 

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -123,7 +124,8 @@ def tracked_files() -> set[str]:
 
 def test_wheel_holds_every_file_and_works_from_an_archive(tmp_path: Path) -> None:
     pytest.importorskip("build", reason="the build front end is not installed")
-    pytest.importorskip("setuptools", reason="setuptools is not installed, and a test must not download it")
+    if find_spec("setuptools") is None:
+        pytest.skip("setuptools is not installed, and a test must not download it")
     tree = tmp_path / "tree"  # as from a ZIP of the repository: no git, no symlinks
     for name in tracked_files():
         source = ROOT / (name if (ROOT / name).exists() and name.startswith("rvos/") else name.removeprefix("rvos/"))
