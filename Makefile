@@ -41,7 +41,7 @@ check: $(VENV)/.dev  ## format, lint, types (of the built package: checkers cann
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	rm -rf build && $(PIP) --no-deps --target build/typecheck .
-	cd build/typecheck && ../../$(BIN)/python -m mypy --config-file ../../pyproject.toml -p rvos
+	cd build/typecheck && $(abspath $(BIN))/python -m mypy --config-file ../../pyproject.toml -p rvos
 
 REAL ?= $(wildcard ../shared/packs/reasonvos)
 bench: $(VENV)/.dev  ## speed as ratios within one run; writes docs/benchmarks.md
