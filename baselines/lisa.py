@@ -75,8 +75,9 @@ class LisaModel(VideoLisaModel):
         super(VideoLisaModel, self).__init__(config)
         hidden, width = config.text_config.hidden_size, config.vision_config.hidden_size
         self.vision_tower = CLIPVisionModel(config.vision_config)
-        self.projector = _projector(getattr(config, "projector_type", "linear"), width, hidden)
-        self.language_model = LlamaForCausalLM(config.text_config)
+        projector: Any = _projector(getattr(config, "projector_type", "linear"), width, hidden)
+        language_model: Any = LlamaForCausalLM(config.text_config)
+        self.projector, self.language_model = projector, language_model
         self.prompt_head = nn.Sequential(nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, config.prompt_dim))
         self.sam = SamModel(config.sam_config)
         self.post_init()
@@ -91,7 +92,9 @@ class LisaPredictor(VideoLisaPredictor):
     name = "lisa"
 
     @classmethod
-    def from_pretrained(cls, path: str, device: str | None = None, dtype: torch.dtype | None = None) -> Any:
+    def from_pretrained(  # type: ignore[override]  # no choice of attention or batch
+        cls, path: str, device: str | None = None, dtype: torch.dtype | None = None
+    ) -> Any:
         """Load a released LISA checkpoint.
 
         Args:
@@ -242,7 +245,7 @@ def open_lisa(path: str | Path, dtype: torch.dtype | None = None, device: str = 
             raise CheckpointError(f"{folder}: the tokenizer has no {token}, which LISA adds; is this a plain LLaVA?")
     config = lisa_config(values, clip, tensors.shapes, tokenizer.seg_id)
     with torch.device("meta"):
-        model = LisaModel(config)
+        model: Any = LisaModel(config)
     fill(model, tensors, str(folder), dtype)
     processor = Processor.for_config(tokenizer, config, **checkpoints._clip_pixels(clip))
     return VideoLisa(model.to(torch.device(device)).eval(), processor, str(folder))
@@ -259,8 +262,9 @@ def lisa_config(
     embedding = shapes.get("language_model.model.embed_tokens.weight")
     if embedding is None:
         raise CheckpointError("The checkpoint has no model.embed_tokens.weight; expected LISA's whole model, merged.")
+    llama: Any = LlamaConfig(**{k: values[k] for k in LLAMA_FIELDS if k in values}, vocab_size=embedding[0])
     config = VideoLisaConfig(
-        text_config=LlamaConfig(**{k: values[k] for k in LLAMA_FIELDS if k in values}, vocab_size=embedding[0]),
+        text_config=llama,
         vision_config=CLIPVisionConfig.from_pretrained(clip),
         sam_config=sam_config_from_shapes(shapes, checkpoints.SAM_DECODER_HEADS),
         seg_token_id=seg_token_id,

@@ -234,7 +234,7 @@ def _track_marks(attributes: Mapping[str, str]) -> list[Mark]:
 
 
 def _json_marks(text: str, scale: float | None) -> list[Mark]:
-    marks = []
+    marks: list[Mark] = []
     for part in re.split(r"(?<=\})", text):
         time = _JSON_TIME.search(part)
         for number, (_, values) in enumerate(_JSON_MARK.findall(part)):

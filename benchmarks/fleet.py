@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ..datasets.errors import RunError, UsageError
 from ..datasets.types import RVOSDataset
@@ -25,7 +26,7 @@ INTERVAL = 0.1
 
 
 def predict_with(
-    members: Sequence[Callable[[], subprocess.Popen[bytes]]],
+    members: Sequence[Callable[[], subprocess.Popen[Any]]],
     dataset: RVOSDataset,
     *,
     out: Path,
@@ -66,8 +67,8 @@ def predict_with(
 class _Place:
     """One member and its successors."""
 
-    start: Callable[[], subprocess.Popen[bytes]]
-    process: subprocess.Popen[bytes] | None = field(init=False)
+    start: Callable[[], subprocess.Popen[Any]]
+    process: subprocess.Popen[Any] | None = field(init=False)
     deaths: int = 0
 
     def __post_init__(self) -> None:

@@ -127,6 +127,7 @@ def _environments(workers: int | None, gpus: int | None) -> list[dict[str, str]]
     """
     from ..benchmarks.machine import usable_cores
 
+    own: list[dict[str, str]]
     if gpus is None:
         count, own = workers or 0, [{} for _ in range(workers or 0)]
     else:
