@@ -34,7 +34,7 @@ test-all: $(VENV)/.dev test-oldest  ## everything: kill, scale and long tests, a
 OLDEST ?= $(firstword $(wildcard $(HOME)/.pyenv/versions/3.10*/bin/python) python3.10)
 test-oldest:  ## the core's tests on Python 3.10 with numpy 1.26 and without torch
 	test -x $(VENV)-oldest/bin/python || $(OLDEST) -m venv $(VENV)-oldest
-	$(VENV)-oldest/bin/pip --disable-pip-version-check install --quiet -c constraints-py310.txt . pytest pytest-xdist hypothesis psutil
+	$(VENV)-oldest/bin/pip --disable-pip-version-check install --quiet -c constraints-py310.txt . pytest pytest-xdist hypothesis psutil 'setuptools>=77'
 	$(VENV)-oldest/bin/python -m pytest -n $(JOBS) -m "not long"
 
 check: $(VENV)/.dev  ## format, lint, types (of the built package: checkers cannot see an editable install)
