@@ -633,7 +633,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         found = workloads(Path(folder), options.frames, options.real)
         for work in found:
             rows += measure(work, tools, options.rounds)
-        workers = measure_workers(repeated(found[1], 10, 100, Path(folder) / "workers"), options.rounds)
+        workers = measure_workers(repeated(found[1], 30, 100, Path(folder) / "workers"), options.rounds)
         peaks = measure_memory(Path(folder), sorted({min(100, options.longest), options.longest}))
     text = report(rows, absent, 4 * options.frames, options.rounds, workers, peaks)
     print(text, end="")
