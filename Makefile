@@ -22,13 +22,21 @@ $(VENV)/.dev: $(VENV)/.core
 	$(PIP) -c constraints.txt -e '.[models,train,hub,dev]'
 	touch $@
 
+# Tests of pages want a browser; where none can be had they skip and say so.
+$(VENV)/.browser: $(VENV)/.dev
+	command -v chromium chromium-browser google-chrome >/dev/null \
+	  || { test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium; } \
+	  || $(BIN)/playwright install chromium \
+	  || echo "No browser could be installed: the tests of pages will be skipped."
+	touch $@
+
 demo: $(VENV)/.core  ## the whole pipeline on the embedded benchmark: a table, overlays and a report in out/demo
 	$(BIN)/rvos demo --out out/demo
 
-test: $(VENV)/.dev  ## the test suite without the minutes-long tests
+test: $(VENV)/.browser  ## the test suite without the minutes-long tests
 	$(BIN)/python -m pytest -n $(JOBS) -m "not long"
 
-test-all: $(VENV)/.dev test-oldest  ## everything: kill, scale and long tests, and the oldest supported environment
+test-all: $(VENV)/.browser test-oldest  ## everything: kill, scale and long tests, and the oldest supported environment
 	$(BIN)/python -m pytest -n $(JOBS)
 
 OLDEST ?= $(firstword $(wildcard $(HOME)/.pyenv/versions/3.10*/bin/python) python3.10)

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from browser import chromium
 
 from rvos.baselines.registry import make_predictor
 from rvos.benchmarks.engine import predict
@@ -160,14 +161,8 @@ def test_without_the_data_a_board_has_scores_and_no_samples(runs: Path, tmp_path
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    sync = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (pip install playwright)")
-    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if program is None:
-        pytest.skip("no Chromium on this machine (apt-get install chromium)")
-    with sync.sync_playwright() as started:
-        chromium = started.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
+    with chromium() as started:
+        yield started
 
 
 @pytest.fixture
@@ -230,6 +225,17 @@ def test_a_number_leads_to_its_source(site: Path, tab: Any) -> None:
     note = tab.locator("sup a").first
     note.click()
     assert tab.locator(f"{note.get_attribute('href')}").is_visible()
+
+
+def test_the_link_of_a_number_opens_its_source(site: Path, browser: Any) -> None:
+    page = browser.new_page()
+    page.route("https://**", lambda route: route.fulfill(body="the paper"))
+    page.goto(f"file://{site / 'published.html'}")
+    page.get_by_label("Filter").fill("VideoLISA-3.8B Post-optimization 44.4")
+    with page.context.expect_event("response") as answered:
+        page.locator("tbody tr:visible").get_by_role("link").click()
+    assert answered.value.url == "https://arxiv.org/abs/2409.19603"
+    page.close()
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1400, "light"), (390, "dark")])
