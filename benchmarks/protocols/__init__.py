@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from ...datasets.errors import ProtocolError, UnknownNameError
+from ...datasets.errors import UnknownNameError
 
 if TYPE_CHECKING:
     from ...datasets.types import RVOSDataset
@@ -27,6 +27,7 @@ REGISTRY: dict[str, str] = {
     "davis17-per-expression-semisup@1": "davis_per_expression:PerExpressionSemiSupervised",
     "reasonshapes@1": "per_expression:ReasonShapesStrict",
     "folders@1": "per_expression:FoldersStrict",
+    "expressions@1": "per_expression:ExpressionsStrict",
 }
 
 #: dataset name -> what it is scored with unless told otherwise. Ref-DAVIS-17 always has both: neither is canonical.
@@ -55,7 +56,5 @@ def protocols_for(dataset: RVOSDataset) -> list[Protocol]:
 
 
 def default_protocols(dataset: RVOSDataset) -> list[Protocol]:
-    """What the dataset is scored with unless told otherwise. Raises ProtocolError where there is none."""
-    if dataset.name not in DEFAULTS:
-        raise ProtocolError(f"No protocol is known for {dataset.name}; known datasets: {', '.join(DEFAULTS)}.")
-    return [get_protocol(protocol_id) for protocol_id in DEFAULTS[dataset.name]]
+    """What the dataset is scored with unless told otherwise; ``expressions@1`` where it has no protocol of its own."""
+    return [get_protocol(protocol_id) for protocol_id in DEFAULTS.get(dataset.name, ("expressions@1",))]

@@ -313,3 +313,33 @@ class FoldersStrict(PerExpressionProtocol):
         "void": "leaves out pixels labelled 255",
         "frames": "scores the annotated frames",
     }
+
+
+class ExpressionsStrict(PerExpressionProtocol):
+    """Any dataset without a protocol of its own: J and F on the annotated frames, mean over frames and expressions.
+
+    For projects of the annotation workbench, exports of them and plug-ins, whatever their name.
+    """
+
+    id = "expressions@1"
+    words = (
+        "Datasets of one's own: J and F of each expression over its annotated frames, mean over all expressions; "
+        "missing is 0."
+    )
+    source = "this project"
+    strict = True
+    dataset_name = ""
+    traits: ClassVar[Mapping[Trait, str]] = {
+        **STRICT_TRAITS,
+        "ground truth": "reads the masks of the expression's target",
+        "void": "leaves out pixels that the dataset marks as void",
+        "frames": "scores the annotated frames",
+    }
+
+    def applies_to(self, dataset: RVOSDataset) -> str | None:
+        from . import DEFAULTS
+
+        if dataset.name in DEFAULTS:
+            own = " and ".join(DEFAULTS[dataset.name])
+            return f"{self.id} is for datasets without a protocol of their own; {dataset.name} has {own}."
+        return None

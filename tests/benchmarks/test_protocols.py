@@ -17,7 +17,7 @@ from rvos.benchmarks.protocols import DEFAULTS, REGISTRY, default_protocols, get
 from rvos.benchmarks.protocols.base import TRAITS, Summary, UnitScore
 from rvos.benchmarks.protocols.bounds import bounds
 from rvos.benchmarks.protocols.compare import compare_words, explain_differences
-from rvos.datasets.errors import DatasetError, PredictionInvalid, PredictionMissing, ProtocolError, UnknownNameError
+from rvos.datasets.errors import DatasetError, PredictionInvalid, PredictionMissing, UnknownNameError
 from rvos.datasets.types import BoolMask, Masklet, RVOSDataset, Sample
 
 
@@ -109,12 +109,13 @@ def test_defaults_are_known_and_strict() -> None:
     assert [p.id for p in default_protocols(Toy())] == ["reasonshapes@1"]
     assert [p.id for p in protocols_for(ToyMeViS())] == ["mevis@1", "mevis@official", "mevis@videolisa"]
     assert len(DEFAULTS["ref-davis17"]) == 2
-    with pytest.raises(ProtocolError, match="No protocol is known for toy"):
-        default_protocols(ToyDataset())
+    assert [p.id for p in default_protocols(ToyDataset())] == ["expressions@1"]
+    assert [p.id for p in protocols_for(ToyDataset())] == ["expressions@1"]
 
 
 def test_protocols_refuse_other_datasets() -> None:
     assert "is for mevis, not for reasonshapes" in (get_protocol("mevis@1").applies_to(Toy()) or "")
+    assert "mevis has mevis@1" in (get_protocol("expressions@1").applies_to(ToyMeViS()) or "")
     assert "is for ref-davis17" in (get_protocol("davis17-hungarian-4ann@1").applies_to(Toy()) or "")
 
 
