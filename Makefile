@@ -19,7 +19,7 @@ $(VENV)/.core: pyproject.toml setup.py constraints.txt
 
 $(VENV)/.dev: $(VENV)/.core
 	$(PIP) -c constraints.txt torch==2.13.0
-	$(PIP) -c constraints.txt -e '.[models,train,hub,dev]'
+	$(PIP) -c constraints.txt -e '.[models,train,hub,annotate,dev]'
 	touch $@
 
 # Tests of pages want a browser; where none can be had they skip and say so.
