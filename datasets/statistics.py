@@ -99,7 +99,7 @@ def dataset_statistics(dataset: RVOSDataset, frames_per_object: int = 5, progres
         objects = dataset.objects(video)
         n_objects.append(len(objects))
         if frames_per_object:
-            sizes += [size for m in objects.values() if (size := _size_percent(m, frames_per_object)) is not None]
+            sizes += [size for m in objects.values() if (size := size_percent(m, frames_per_object)) is not None]
     samples = dataset.samples
     words = [len(sample.expression.text.split()) for sample in samples]
     per_video = [len(dataset.samples_of(video.id)) for video in dataset.videos]
@@ -134,7 +134,7 @@ def _groups(dataset: RVOSDataset) -> dict[str, dict[str, int]]:
     return {name: dict(sorted(Counter(values).items())) for name, values in groups.items() if values}
 
 
-def _size_percent(masklet: Masklet, n_frames: int) -> float | None:
+def size_percent(masklet: Masklet, n_frames: int) -> float | None:
     """Mean share of the frame in percent, over evenly chosen frames where the object is seen; None where it is not."""
     chosen = np.unique(np.linspace(0, len(masklet) - 1, n_frames).round().astype(int))
     masks = (masklet.mask(int(i)) for i in chosen)

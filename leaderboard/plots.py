@@ -1,12 +1,11 @@
-"""Plots for papers: differences between two runs, J&F by kind, length or any tag, J and F over a video's frames.
+"""Plots for papers: differences between runs, J&F by kind, length, object size or any tag, J and F over frames.
 
 Each function takes results and gives a matplotlib figure; ``save_plots`` writes all that apply as PDF or PNG.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from itertools import pairwise
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,8 @@ from ..benchmarks.intervals import clustered_interval
 from ..benchmarks.protocols.base import UnitScore
 from ..benchmarks.results import Result
 from ..datasets.errors import RunError, UsageError
+from ..datasets.statistics import size_percent
+from ..datasets.types import RVOSDataset
 from .statistics import paired
 
 if TYPE_CHECKING:
@@ -23,8 +24,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FORMATS = ("pdf", "png", "svg")
-#: Number of groups of equal size that a video's length is split into.
-N_LENGTHS = 4
+#: Number of groups of equal size that a quantity is split into.
+N_GROUPS = 4
+#: Frames of a sample that its object's size is measured on.
+N_FRAMES = 8
 _INK, _COLOURS = "#30343f", ("#2a6fdb", "#e07b16", "#19957c", "#c2388f", "#7a5bd0", "#8a8f3c")
 
 
@@ -51,23 +54,28 @@ def paired_differences(a: Result, b: Result, names: tuple[str, str]) -> Figure:
 
 
 def by_group(results: Mapping[str, Result], tag: str) -> Figure:
-    """J&F with 95 % intervals by the values of a tag; ``frames`` groups by the number of scored frames."""
-    groups = {name: _groups(result, tag) for name, result in results.items()}
-    values = list(dict.fromkeys(value for found in groups.values() for value in found))
-    if not values:
+    """J&F with 95 % intervals by the values of a tag.
+
+    Raises:
+        UsageError: no run splits its samples by the tag.
+    """
+    groups = {name: result.groups().get(tag, {}) for name, result in results.items()}
+    if not any(groups.values()):
         raise UsageError(f"No run splits its samples by '{tag}'.")
-    figure, axes = _figure(max(3.5, 0.5 + 0.8 * len(values)), 2.6)
-    width = 0.8 / len(groups)
-    for i, (name, found) in enumerate(groups.items()):
-        intervals = [_interval(found.get(value, [])) for value in values]
-        at = np.arange(len(values)) + (i - (len(groups) - 1) / 2) * width
-        heights, errors = [v for v, _ in intervals], [e for _, e in intervals]
-        axes.bar(at, heights, width * 0.9, yerr=errors, color=_COLOURS[i % len(_COLOURS)], label=name, ecolor=_INK)
-    axes.set_xticks(np.arange(len(values)), values, rotation=30, ha="right")
-    axes.set_ylabel("J&F")
-    axes.set_title(f"by {tag}", fontsize=8)
-    axes.legend(fontsize=6, frameon=False)
-    return figure
+    return _bars(groups, f"by {tag}")
+
+
+def by_length(results: Mapping[str, Result]) -> Figure:
+    """J&F with 95 % intervals by the number of scored frames, in groups of about equal size."""
+    return _bars({name: _quarters(result, _length, "{:.0f}") for name, result in results.items()}, "by frames")
+
+
+def by_size(results: Mapping[str, Result], dataset: RVOSDataset) -> Figure:
+    """J&F with 95 % intervals by the target's size in percent of the frame, mean over up to ``N_FRAMES`` frames."""
+    keys = {s.unit.key for result in results.values() for s in result.scores}
+    sizes = {sample.key: _size(dataset, sample.key) for sample in dataset if sample.key in keys}
+    groups = {name: _quarters(result, lambda s: sizes.get(s.unit.key), "{:.2g}") for name, result in results.items()}
+    return _bars(groups, "by object size in percent of the frame")
 
 
 def over_time(results: Mapping[str, Result], key: str) -> Figure:
@@ -94,7 +102,13 @@ def over_time(results: Mapping[str, Result], key: str) -> Figure:
     return figure
 
 
-def save_plots(results: Mapping[str, Result], out: Path, form: str = "pdf", key: str | None = None) -> list[Path]:
+def save_plots(
+    results: Mapping[str, Result],
+    out: Path,
+    form: str = "pdf",
+    key: str | None = None,
+    dataset: RVOSDataset | None = None,
+) -> list[Path]:
     """Write every plot that applies to the runs.
 
     Args:
@@ -102,6 +116,7 @@ def save_plots(results: Mapping[str, Result], out: Path, form: str = "pdf", key:
         out: folder, made where it does not exist.
         form: one of ``FORMATS``.
         key: a sample whose frames are plotted too.
+        dataset: what the runs were scored on; with it J&F is also plotted by object size.
 
     Raises:
         UsageError: an unknown format, or no values per frame for ``key``.
@@ -110,7 +125,7 @@ def save_plots(results: Mapping[str, Result], out: Path, form: str = "pdf", key:
     if form not in FORMATS:
         raise UsageError(f"Unknown format '{form}'; known: {', '.join(FORMATS)}.")
     written = []
-    for name, figure in _all(results, key):
+    for name, figure in _all(results, key, dataset):
         path = out / f"{name}.{form}"
         try:
             out.mkdir(parents=True, exist_ok=True)
@@ -121,32 +136,60 @@ def save_plots(results: Mapping[str, Result], out: Path, form: str = "pdf", key:
     return written
 
 
-def _all(results: Mapping[str, Result], key: str | None) -> Iterator[tuple[str, Figure]]:
+def _all(results: Mapping[str, Result], key: str | None, dataset: RVOSDataset | None) -> Iterator[tuple[str, Figure]]:
     names = list(results)
     for i, a in enumerate(names):
         for b in names[i + 1 :]:
             yield f"difference-{_file(a)}-{_file(b)}", paired_differences(results[a], results[b], (a, b))
-    for tag in dict.fromkeys(["frames", *(tag for result in results.values() for tag in result.groups())]):
-        if any(_groups(result, tag) for result in results.values()):
-            yield f"by-{_file(tag)}", by_group(results, tag)
+    for tag in dict.fromkeys(tag for result in results.values() for tag in result.groups()):
+        yield f"by-{_file(tag)}", by_group(results, tag)
+    yield "by-frames", by_length(results)
+    if dataset is not None:
+        yield "by-object-size", by_size(results, dataset)
     if key is not None:
         yield f"frames-{_file(key)}", over_time(results, key)
 
 
-def _groups(result: Result, tag: str) -> dict[str, list[UnitScore]]:
-    if tag != "frames":
-        return result.groups().get(tag, {})
-    counted = [s for s in result.scores if s.counted and s.J_and_F is not None]
-    if not counted:
+def _length(score: UnitScore) -> float:
+    return score.n_frames
+
+
+def _size(dataset: RVOSDataset, key: str) -> float | None:
+    """None where the target is in no frame, or its masks are withheld."""
+    truth = dataset.ground_truth(dataset.sample(key))
+    return None if truth is None else size_percent(truth, N_FRAMES)
+
+
+def _quarters(result: Result, quantity: Callable[[UnitScore], float | None], shown: str) -> dict[str, list[UnitScore]]:
+    """Scores by a quantity, in up to ``N_GROUPS`` groups of about equal size, named by their least and greatest."""
+    known = [(q, s) for s in result.scores if s.counted and s.J_and_F is not None and (q := quantity(s)) is not None]
+    if not known:
         return {}
-    edges = np.unique(np.quantile([s.n_frames for s in counted], np.linspace(0, 1, N_LENGTHS + 1)))
-    if len(edges) < 3:
-        return {}
+    edges = np.unique(np.quantile([q for q, _ in known], np.linspace(0, 1, N_GROUPS + 1)))
+    inside = np.searchsorted(edges[1:-1], [q for q, _ in known])
     found: dict[str, list[UnitScore]] = {}
-    for low, high in pairwise(edges):
-        inside = [s for s in counted if low < s.n_frames <= high or (low == edges[0] == s.n_frames)]
-        found[f"{int(low) if low == edges[0] else int(low) + 1}–{int(high)}"] = inside
+    for group in np.unique(inside):
+        members = [pair for pair, i in zip(known, inside, strict=True) if i == group]
+        low, high = (shown.format(end) for end in (min(q for q, _ in members), max(q for q, _ in members)))
+        found[low if low == high else f"{low}–{high}"] = [s for _, s in members]
     return found
+
+
+def _bars(groups: Mapping[str, Mapping[str, list[UnitScore]]], title: str) -> Figure:
+    """A group of bars for each value, a bar for each run."""
+    values = list(dict.fromkeys(value for found in groups.values() for value in found))
+    figure, axes = _figure(max(3.5, 0.5 + 0.8 * len(values)), 2.6)
+    width = 0.8 / len(groups)
+    for i, (name, found) in enumerate(groups.items()):
+        intervals = [_interval(found.get(value, [])) for value in values]
+        at = np.arange(len(values)) + (i - (len(groups) - 1) / 2) * width
+        heights, errors = [v for v, _ in intervals], [e for _, e in intervals]
+        axes.bar(at, heights, width * 0.9, yerr=errors, color=_COLOURS[i % len(_COLOURS)], label=name, ecolor=_INK)
+    axes.set_xticks(np.arange(len(values)), values, rotation=30, ha="right")
+    axes.set_ylabel("J&F")
+    axes.set_title(title, fontsize=8)
+    axes.legend(fontsize=6, frameon=False)
+    return figure
 
 
 def _interval(scores: list[UnitScore]) -> tuple[float, float]:

@@ -22,7 +22,7 @@ from ..findings import all_findings
 from ..literature import Row, Source, sources
 from ..reproduction import reproduce
 from ..statistics import Comparison, compare_results
-from .html import Td, board, cost_plot, interval_plot, link, page, year_plot
+from .html import Td, board, cost_plot, interval_plot, link, page, section, year_plot
 from .samples import COLOURS, MOST_RUNS, Shown, datasets_of, write_samples
 
 ASSETS = ("style.css", "site.js")
@@ -91,6 +91,11 @@ class Board:
     def title(self) -> str:
         return f"{self.dataset} under {self.protocol}"
 
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """What the protocol reports; runs are ranked by the first."""
+        return metric_names(self.results.values())
+
     def best(self) -> tuple[str, Result]:
         key, result = next(iter(self.results.items()))
         return self.names[key], result
@@ -104,8 +109,7 @@ class Board:
             f"{words} Data: version {data.version}, {data.n_samples} sentences in {data.n_videos} videos, "
             f"annotations {data.fingerprint[:23]}."
         )
-        body = [f'<p class="lead">{escape(lead)}</p>', self._table(), self._plot(), self._cost(), *self._pairs()]
-        body += self._breakdowns()
+        body = [f'<p class="lead">{escape(lead)}</p>', self._table(), self._plot()]
         scripts: list[str] = []
         sample_units = any(s.unit.expression_id for r in self.results.values() for s in r.scores)
         if self.data is not None and sample_units and samples > 0:
@@ -113,29 +117,29 @@ class Board:
             scripts.append(f"samples-{self.slug}.js")
         elif sample_units:
             body.append('<p class="note">The data are not on the machine that made this page: no samples to play.</p>')
+        body += [*self._breakdowns(), *self._pairs(), self._cost()]
         return page(self.file, self.title, body, scripts)
 
     def _table(self) -> str:
-        heads = {"model": False, "J&F": True, "±": True, "J": True, "F": True, "incomplete": True}
+        first, *others = self.metrics
+        heads = {"model": False, first: True, "±": True, **dict.fromkeys(others, True), "incomplete": True}
         heads |= {"s/sentence": True, "against the best": False, "known as": False, "seen in training": False}
         return board(f"{self.title}: runs, the best first", heads, [self._row(key) for key in self.results])
 
     def _row(self, key: str) -> tuple[str, str, list[Td]]:
         entry, result = self.entries[key], self.results[key]
-        summary = result.summary
         best = next(iter(self.results))
         near = self.comparison is not None and key in self.comparison.not_separable
         seen = " ".join(note.removeprefix("Seen: ") for note in entry.notes if note.startswith("Seen: "))
         cost = _seconds(result)
-        half = summary.J_and_F.half_width
+        headline, half = result.headline, result.headline.half_width
         cells = [
             Td.text(self.names[key]),
-            Td.number(percent(summary.J_and_F.value), summary.J_and_F.value),
+            Td.number(percent(headline.value), headline.value),
             Td.number("–" if half is None else f"{100 * half:.2f}", half),
-            Td.number(percent(summary.J.value), summary.J.value),
-            Td.number(percent(summary.F.value), summary.F.value),
+            *(Td.number(percent(result.value(name)), result.value(name)) for name in self.metrics[1:]),
             Td.number(str(len(result.missing())), len(result.missing())),
-            Td.number("–" if cost is None else f"{cost:.3g}", cost),
+            Td.number("–" if cost is None else f"{cost:.4f}" if cost < 0.1 else f"{cost:.2f}", cost),
             Td.text("" if not near else "best" if key == best else "not separable from the best", "note"),
             Td.text(entry.kind),
             Td.text(seen, "note"),
@@ -146,19 +150,19 @@ class Board:
         rows = [
             (self.names[key], 100 * value.value, None if value.half_width is None else 100 * value.half_width)
             for key, result in self.results.items()
-            if (value := result.summary.J_and_F).value is not None
+            if (value := result.headline).value is not None
         ]
-        return interval_plot("J&F with 95 % intervals", rows) if rows else ""
+        return interval_plot(f"{self.metrics[0]} with 95 % intervals", rows) if rows else ""
 
     def _cost(self) -> str:
-        """J&F against time, where rvos ran two models or more."""
+        """The first metric against time, where rvos ran two models or more."""
         points = [
             (cost, 100 * value, self.names[key])
             for key, result in self.results.items()
-            if (cost := _seconds(result)) and (value := result.J_and_F) is not None
+            if (cost := _seconds(result)) and (value := result.headline.value) is not None
         ]
-        title = "J&F against seconds a sentence, on whatever machine each run was made"
-        return cost_plot(title, points) if len(points) > 1 else ""
+        title = f"{self.metrics[0]} against seconds a sentence, on whatever machine each run was made"
+        return section("Cost", cost_plot(title, points, self.metrics[0])) if len(points) > 1 else ""
 
     def _pairs(self) -> list[str]:
         """Every pair with difference, interval and p."""
@@ -177,25 +181,25 @@ class Board:
                 Td.number(str(pair.videos_per_point or "–"), pair.videos_per_point),
             ]
             rows.append(("", "", cells))
-        return ["<h2>Pairs</h2>", board("Differences in J&F between runs, clustered by video", heads, rows)]
+        return [section("Pairs", board(f"Differences in {self.comparison.metric} between runs, clustered by video", heads, rows))]
 
     def _breakdowns(self) -> Iterator[str]:
-        """J&F by every tag that splits the samples, a column per run."""
+        """The units' metric by every tag that splits the samples, a column per run."""
+        metric = next(iter(self.results.values())).unit_metric
         groups = {key: result.groups() for key, result in self.results.items()}
         for tag in dict.fromkeys(tag for tags in groups.values() for tag in tags):
             values = dict.fromkeys(value for tags in groups.values() for value in tags.get(tag, {}))
-            heads = {tag: False, "n": True, **{self.names[key]: True for key in self.results}}
+            heads = {tag.replace("_", " "): False, "n": True, **{self.names[key]: True for key in self.results}}
             rows = []
             for value in values:
                 scores = [groups[key].get(tag, {}).get(value, []) for key in self.results]
                 cells = [Td.text(value), Td.number(str(max(map(len, scores))), max(map(len, scores)))]
                 for found in scores:
-                    known = [s.J_and_F for s in found if s.J_and_F is not None]
-                    mean = sum(known) / len(known) if known else None
+                    mean = metric.mean(found)
                     cells.append(Td.number(percent(mean), mean))
                 rows.append(("", "", cells))
-            yield f"<h2>By {escape(tag)}</h2>"
-            yield board(f"J&F by {tag}", heads, rows)
+            words = tag.replace("_", " ")
+            yield section(f"By {words}", board(f"{metric.name} by {words}", heads, rows, filtered=False), shown=tag == "kind")
 
     def _samples(self, out: Path, count: int) -> list[str]:
         assert self.data is not None
@@ -274,17 +278,17 @@ def _sample_link(key: str, dataset: RVOSDataset) -> str:
 
 
 def _index(boards: Sequence[Board], entries: Sequence[Checked]) -> str:
-    heads = {"dataset": False, "protocol": False, "runs": True, "best": False, "J&F": True}
+    heads = {"dataset": False, "protocol": False, "runs": True, "best": False, "value": True}
     rows = []
     for made in boards:
         name, result = made.best()
-        value = result.summary.J_and_F
+        value = result.headline
         cells = [
             Td(link(made.dataset, made.file)),
             Td.text(made.protocol),
             Td.number(str(len(made.results)), len(made.results)),
             Td.text(name),
-            Td.number(shown(value), value.value),
+            Td.number(f"{made.metrics[0]} {shown(value)}", value.value),
         ]
         rows.append(("", "", cells))
     lead = (

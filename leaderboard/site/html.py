@@ -63,6 +63,7 @@ def board(
     heads: Mapping[str, bool],
     rows: Sequence[tuple[str, str, Sequence[Td]]],
     groups: Sequence[str] = (),
+    filtered: bool = True,
 ) -> str:
     """A table that sorts by every column and filters by words, and by group where there are several.
 
@@ -71,6 +72,7 @@ def board(
         heads: heading -> whether its column holds numbers.
         rows: class, group and cells of each row; the first cell names the row.
         groups: offered in a list; all rows where empty.
+        filtered: whether there is a field to filter by; a table of a few rows needs none.
     """
     columns = "".join(
         f'<th scope="col" aria-sort="none"{" class=number" if number else ""}>'
@@ -80,13 +82,21 @@ def board(
     body = "".join(_row(*row) for row in rows)
     options = "".join(f"<option>{escape(g)}</option>" for g in groups)
     select = f'<label>Split<select><option value="">all</option>{options}</select></label>' if groups else ""
+    tools = (
+        f'<div class="tools"><label>Filter<input type="search" placeholder="words"></label>{select}'
+        '<p class="count" role="status"></p></div>'
+    )
     return (
-        f'<div class="board"><div class="tools"><label>Filter<input type="search" placeholder="words"></label>{select}'
-        f'<p class="count" role="status"></p></div>'
+        f'<div class="board">{tools if filtered else ""}'
         f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(caption)}">'
         f'<table class="sortable"><caption>{escape(caption)}</caption><thead><tr>{columns}</tr></thead>'
         f"<tbody>{body}</tbody></table></div></div>"
     )
+
+
+def section(title: str, content: str, shown: bool = False) -> str:
+    """A part of a page under its own heading, folded away until asked for unless ``shown``."""
+    return f"<details{' open' if shown else ''}><summary><h2>{escape(title)}</h2></summary>{content}</details>"
 
 
 def _row(kind: str, group: str, cells: Sequence[Td]) -> str:

@@ -72,7 +72,7 @@ def write_samples(folder: Path, slug: str, dataset: RVOSDataset, runs: Sequence[
 
 
 def choose(results: Sequence[Result], count: int) -> dict[str, list[str]]:
-    """Keys of the samples of lowest and highest mean J&F over the runs, and of those the runs disagree on most."""
+    """Keys of the samples of lowest and highest mean rank over the runs, and of those the runs disagree on most."""
     table = _scores(results)
     keys = sorted(key for key, values in table.items() if None not in values)
     each = max(1, count // (3 if len(results) > 1 else 2))
@@ -88,12 +88,12 @@ def choose(results: Sequence[Result], count: int) -> dict[str, list[str]]:
 
 
 def _scores(results: Sequence[Result]) -> dict[str, list[float | None]]:
-    """J&F of every sample in every run, by key; units that are no samples are left out."""
+    """The rank (J&F, IoU) of every sample in every run, by key; units that are no samples are left out."""
     found: dict[str, list[float | None]] = {}
     for i, result in enumerate(results):
         for score in result.scores:
             if score.unit.expression_id is not None:
-                found.setdefault(score.unit.key, [None] * len(results))[i] = score.J_and_F
+                found.setdefault(score.unit.key, [None] * len(results))[i] = result.rank(score)
     return found
 
 

@@ -121,11 +121,18 @@ def plot(
     format_: Annotated[str, typer.Option("--format", help="pdf, png or svg.")] = "pdf",
     sample: Annotated[str | None, typer.Option(help="Key of a sample whose J and F are plotted by frame.")] = None,
 ) -> None:
-    """Write plots for papers: differences by video, J&F by kind, length and tag, J and F over frames."""
+    """Write plots for papers: differences by video, J&F by kind, length, size and tag, J and F over frames.
+
+    J&F by object size needs the data, where the runs found them.
+    """
     from ..leaderboard.opening import named_results
     from ..leaderboard.plots import save_plots
+    from ..leaderboard.site.samples import datasets_of
 
-    for path in save_plots(named_results(runs), out, format_, sample):
+    results = named_results(runs)
+    data = datasets_of(list(results.values()), {})
+    dataset = data.get(next(iter(results.values())).dataset.id)
+    for path in save_plots(results, out, format_, sample, dataset):
         print(path)
 
 

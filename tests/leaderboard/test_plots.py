@@ -13,7 +13,7 @@ from toyset import ToyDataset
 from rvos.benchmarks.evaluator import Evaluator
 from rvos.benchmarks.results import Result
 from rvos.datasets.errors import UsageError
-from rvos.leaderboard.plots import by_group, over_time, paired_differences, save_plots
+from rvos.leaderboard.plots import by_group, by_length, by_size, over_time, paired_differences, save_plots
 
 
 def scored(shift: int) -> Result:
@@ -45,10 +45,22 @@ def test_bars_are_the_videos_differences(results: dict[str, Result]) -> None:
 
 
 def test_lengths_split_the_samples(results: dict[str, Result]) -> None:
-    axes = by_group(results, "frames").axes[0]
-    assert [label.get_text() for label in axes.get_xticklabels()] == ["5–5", "6–6", "7–7", "8–8"]
+    axes = by_length(results).axes[0]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["5", "6", "7", "8"]
     with pytest.raises(UsageError, match="weather"):
         by_group(results, "weather")
+
+
+def test_sizes_split_the_samples(results: dict[str, Result]) -> None:
+    dataset = ToyDataset(4)
+    axes = by_size(results, dataset).axes[0]
+    labels = [label.get_text() for label in axes.get_xticklabels()]
+    truth = dataset.ground_truth(dataset[0])
+    assert truth is not None
+    share = np.mean([100 * np.mean(m) for i in range(len(truth)) if (m := truth.mask(i)) is not None and m.any()])
+    bounds = [[float(end) for end in label.split("–")] for label in labels]
+    assert any(0.95 * ends[0] <= share <= 1.05 * ends[-1] for ends in bounds)
+    assert [ends[0] for ends in bounds] == sorted(ends[0] for ends in bounds)
 
 
 def test_frames_of_a_sample(results: dict[str, Result]) -> None:
