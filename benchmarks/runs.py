@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timezone
@@ -19,6 +18,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from ..datasets.config import replace_file
 from ..datasets.errors import RunError
 from ..datasets.types import RVOSDataset
 from .intervals import Interval, summary_intervals
@@ -527,23 +527,6 @@ def sample_keys_hash(dataset: RVOSDataset) -> str:
     return f"sha256:{hashlib.sha256(keys.encode()).hexdigest()}"
 
 
-def replace_file(path: Path, text: str) -> None:
-    """Write ``text`` so that ``path`` holds the old or the new contents at any moment, even after a power cut."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.chmod(0o666 & ~_umask())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
-
-
 def append_lines(path: Path, lines: Sequence[str]) -> None:
     """Add whole lines and sync them to disk: all of them or, where the disk is full, none.
 
@@ -715,19 +698,3 @@ def _explained(folder: Path) -> Iterator[None]:
         raise RunError(
             f"Run folder {folder} cannot be written: {error.strerror or error}; give a writable --out."
         ) from error
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name == "nt":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

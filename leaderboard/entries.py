@@ -24,7 +24,8 @@ from ..benchmarks.predictions import MergeRule, RunMasks
 from ..benchmarks.protocols import REGISTRY, get_protocol
 from ..benchmarks.protocols.base import UnitScore
 from ..benchmarks.results import Result, Table, shown
-from ..benchmarks.runs import Run, SummaryRecord, ValueRecord, is_run, replace_file, sample_keys_hash
+from ..benchmarks.runs import Run, SummaryRecord, ValueRecord, is_run, sample_keys_hash
+from ..datasets.config import replace_file
 from ..datasets.errors import RunError, RvosError, UsageError
 from ..datasets.types import RVOSDataset
 from .archives import SUFFIX, is_archive, pack, unpack

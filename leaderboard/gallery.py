@@ -13,7 +13,7 @@ import numpy as np
 from ..benchmarks.predictions import ExpressionPredictions, MergedPredictions
 from ..benchmarks.protocols.base import Unit, UnitScore
 from ..benchmarks.results import Result, percent, rows_of
-from ..benchmarks.runs import replace_file
+from ..datasets.config import replace_file
 from ..datasets.errors import DatasetError, ImageError, PredictionError, RunError
 from ..datasets.overlay import Image, draw_overlay, film_strip, outline, write_image
 from ..datasets.types import BoolMask, Masklet, RVOSDataset, Sample

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..benchmarks.runs import replace_file
+from ..datasets.config import replace_file
 from ..datasets.errors import UsageError
 
 

@@ -18,8 +18,8 @@ from rvos.benchmarks.runs import (
     Run,
     SampleLine,
     append_lines,
-    replace_file,
 )
+from rvos.datasets.config import replace_file
 from rvos.datasets.errors import RunError
 
 
@@ -166,3 +166,10 @@ def test_replacing_a_file_leaves_the_old_one_where_it_fails(tmp_path: Path, monk
     with pytest.raises(OSError, match="No space"):
         append_lines(tmp_path / "lines", ["a"])
     assert (tmp_path / "lines").read_bytes() == b""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="looks at permissions")
+def test_others_may_read_what_a_run_writes(tmp_path: Path) -> None:
+    (tmp_path / "plain").touch()
+    replace_file(tmp_path / "masks.json.gz", b"x")
+    assert (tmp_path / "masks.json.gz").stat().st_mode == (tmp_path / "plain").stat().st_mode
