@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +22,7 @@ Truth = TruthMasks | TruthMaps
 
 @dataclass(frozen=True)
 class KeptBounds:
-    """J&F, J and F, 0-1, of the perfect and of the empty predictor."""
+    """The protocol's metrics, 0-1, of the perfect and of the empty predictor."""
 
     ceiling: Bound
     floor: Bound
@@ -44,18 +44,18 @@ def cached_bounds(
         return None
     key = "\n".join((dataset.fingerprint, protocol.id, str(limit), __version__))
     kept = cache_dir() / "bounds" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
-    bounds = _load(kept)
+    bounds = _load(kept, [metric.name for metric in protocol.metrics])
     if bounds is None:
-        bounds = KeptBounds(_values(summarise(perfect)), _values(summarise(empty)))
+        bounds = KeptBounds(dict(summarise(perfect).values), dict(summarise(empty).values))
         _keep(kept, bounds)
     return bounds
 
 
-def _load(kept: Path) -> KeptBounds | None:
+def _load(kept: Path, names: Sequence[str]) -> KeptBounds | None:
     """None where nothing is kept, or what is kept is damaged (then it is computed again)."""
     try:
         content = json.loads(kept.read_text(encoding="utf-8"))
-        values = [{name: content[bound][name] for name in ("J&F", "J", "F")} for bound in ("ceiling", "floor")]
+        values = [{name: content[bound][name] for name in names} for bound in ("ceiling", "floor")]
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -78,7 +78,3 @@ def truth(dataset: RVOSDataset, protocol: Protocol, empty: bool) -> Truth | None
     if isinstance(protocol, PerExpressionProtocol):
         return TruthMasks(protocol, dataset, empty)
     return None
-
-
-def _values(summary: Summary) -> Bound:
-    return {"J&F": summary.J_and_F, "J": summary.J, "F": summary.F}

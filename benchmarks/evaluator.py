@@ -30,7 +30,7 @@ from .predictions import (
     open_predictions,
 )
 from .protocols import default_protocols, get_protocol, protocols_for
-from .protocols.base import Protocol, Summary, Unit, UnitScore
+from .protocols.base import Metric, Protocol, Summary, Unit, UnitScore, unit_metric
 from .results import Result
 from .runs import PredictionLine, PredictionsRecord, Run, SummaryRecord, is_run, new_record
 from .scheduler import run_tasks
@@ -45,13 +45,15 @@ class Progress:
     Attributes:
         task: what is being scored, e.g. ``mevis@1`` or ``ceiling of mevis@1``.
         done: videos scored so far, of ``total``.
-        J_and_F: mean of J&F over the units counted so far, 0-1; None before the first.
+        metric: what the protocol ranks units by.
+        value: its mean over the units counted so far, 0-1; None before the first.
     """
 
     task: str
     done: int
     total: int
-    J_and_F: float | None
+    metric: str
+    value: float | None
 
 
 def evaluate(
@@ -269,7 +271,7 @@ def _scored(
     task: str = "",
 ) -> Generator[list[UnitScore], None, None]:
     """The scores of each video as it is ready, in any order."""
-    meter = _Meter(task or job.protocol.id, len(plan.units), options.progress)
+    meter = _Meter(task or job.protocol.id, unit_metric(job.protocol.metrics), len(plan.units), options.progress)
     meter.add(len(plan.units) - len(videos), kept)
     workers = worker_count(options.workers, len(videos))
     if workers > 1:
@@ -284,15 +286,17 @@ def _scored(
 class _Meter:
     """Keeps the running mean that a progress bar shows."""
 
-    def __init__(self, task: str, total: int, report: Callable[[Progress], None] | None) -> None:
-        self.task, self.total, self.report = task, total, report
-        self.done, self.n, self.sum = 0, 0, 0.0
+    def __init__(self, task: str, metric: Metric, total: int, report: Callable[[Progress], None] | None) -> None:
+        self.task, self.metric, self.total, self.report = task, metric, total, report
+        self.done, self.size, self.sum = 0, 0.0, 0.0
 
     def add(self, videos: int, scores: Sequence[UnitScore]) -> None:
-        values = [s.J_and_F for s in scores if s.counted and s.J_and_F is not None]
-        self.done, self.n, self.sum = self.done + videos, self.n + len(values), self.sum + sum(values)
+        pairs = self.metric.pairs(scores)
+        self.done += videos
+        self.sum, self.size = self.sum + sum(p[1] for p in pairs), self.size + sum(p[2] for p in pairs)
         if self.report is not None:
-            self.report(Progress(self.task, self.done, self.total, self.sum / self.n if self.n else None))
+            value = self.sum / self.size if self.size else None
+            self.report(Progress(self.task, self.done, self.total, self.metric.name, value))
 
 
 def _result(job: ScoringJob, scores: Sequence[UnitScore], predictions: PredictionsRecord, options: _Options) -> Result:
@@ -303,7 +307,7 @@ def _result(job: ScoringJob, scores: Sequence[UnitScore], predictions: Predictio
 
 
 def _summary(job: ScoringJob, scores: Sequence[UnitScore], options: _Options) -> SummaryRecord:
-    summary = SummaryRecord.of(job.protocol.aggregate(scores), scores)
+    summary = SummaryRecord.of(job.protocol, job.protocol.aggregate(scores), scores)
     summary.stamps = _stamps(job.protocol, scores, options)
     if options.bounds:
         bounds = cached_bounds(job.dataset, job.protocol, options.limit, lambda p: _bound(job, p, options))
@@ -563,5 +567,5 @@ def _verified(jobs: Sequence[ScoringJob], results: Sequence[Result]) -> list[Res
 
 
 def _same_values(one: Result, other: Result) -> bool:
-    pairs = ((one.J, other.J), (one.F, other.F), (one.J_and_F, other.J_and_F))
+    pairs = [(value.value, other.value(name)) for name, value in one.summary.values.items()]
     return all(a == b or (a is not None and b is not None and abs(a - b) <= 1e-12) for a, b in pairs)

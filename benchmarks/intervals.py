@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .protocols.base import Summary, UnitScore
+from .protocols.base import Metric, Summary, UnitScore
 
 LEVEL = 0.95
 
@@ -29,8 +29,10 @@ class Interval:
     reason: str = ""
 
 
-def clustered_interval(values: Sequence[float], clusters: Sequence[str], level: float = LEVEL) -> Interval:
-    """The mean of ``values`` and its interval by Student's t, clustered.
+def clustered_interval(
+    values: Sequence[float], clusters: Sequence[str], level: float = LEVEL, over: Sequence[float] | None = None
+) -> Interval:
+    """The mean of ``values``, or their sum over that of ``over``, and its interval by Student's t, clustered.
 
     With n units in G clusters, mean m and cluster sums of residuals r_g = sum over i in g of (x_i - m):
 
@@ -38,39 +40,39 @@ def clustered_interval(values: Sequence[float], clusters: Sequence[str], level: 
 
     the cluster-robust variance with the small-sample factor G / (G - 1). For clusters of one size it is the ordinary
     t interval over the cluster means (Liang and Zeger 1986; Miller 2024, "Adding Error Bars to Evals", section 2.2).
+    A ratio of sums is linearised (Cochran 1977, section 6.3): residuals x_i - m y_i, and the sum of y in place of n.
     """
-    if not values:
+    total = len(values) if over is None else float(np.sum(over))
+    if not total:
         return Interval(None, reason="nothing was counted")
-    mean = float(np.mean(np.asarray(values, float)))
-    sums = _residual_sums(values, clusters, mean)
+    mean = float(np.mean(np.asarray(values, float))) if over is None else float(np.sum(values)) / total
+    sums = _residual_sums(values, clusters, mean, over or [1.0] * len(values))
     count = len(sums)
     if count < 2:
         return Interval(mean, None, count, "one video alone has no interval")
-    error = float(np.sqrt(count / (count - 1) * np.sum(sums**2))) / len(values)
+    error = float(np.sqrt(count / (count - 1) * np.sum(sums**2))) / total
     return Interval(mean, _student_t(level, count - 1) * error, count)
 
 
-def summary_intervals(summary: Summary, scores: Iterable[UnitScore]) -> dict[str, Interval]:
-    """Intervals of ``J&F``, ``J`` and ``F`` around the protocol's own means.
+def summary_intervals(metrics: Sequence[Metric], summary: Summary, scores: Sequence[UnitScore]) -> dict[str, Interval]:
+    """The interval of every metric around the protocol's own value.
 
-    Where a protocol's value is no plain mean over the counted units, the formula does not describe it and the
-    interval is left out with that reason.
+    Where a protocol's value is not what its metric says of the counted units (a mean of means, say), the formula does
+    not describe it and the interval is left out with that reason.
     """
-    counted = [s for s in scores if s.counted and s.J is not None and s.F is not None]
-    clusters = [s.unit.video_id for s in counted]
-    columns = {
-        "J&F": (summary.J_and_F, [s.J_and_F for s in counted]),
-        "J": (summary.J, [s.J for s in counted]),
-        "F": (summary.F, [s.F for s in counted]),
-    }
-    return {
-        name: _around(value, [v for v in column if v is not None], clusters)
-        for name, (value, column) in columns.items()
-    }
+    return {metric.name: _around(summary.values[metric.name], metric_interval(metric, scores)) for metric in metrics}
 
 
-def _around(value: float | None, values: Sequence[float], clusters: Sequence[str]) -> Interval:
-    interval = clustered_interval(values, clusters)
+def metric_interval(metric: Metric, scores: Iterable[UnitScore]) -> Interval:
+    """A metric over some units, with its interval."""
+    if metric.composite:
+        return Interval(None, reason="it is formed from other metrics")
+    pairs = metric.pairs(scores)
+    values, clusters = [value for _, value, _ in pairs], [score.unit.video_id for score, _, _ in pairs]
+    return clustered_interval(values, clusters, over=[size for _, _, size in pairs] if metric.over else None)
+
+
+def _around(value: float | None, interval: Interval) -> Interval:
     if value is None or interval.value is None:
         return Interval(value, reason=interval.reason or "nothing was counted")
     if abs(value - interval.value) > 1e-9:
@@ -78,10 +80,10 @@ def _around(value: float | None, values: Sequence[float], clusters: Sequence[str
     return Interval(value, interval.half_width, interval.n_clusters, interval.reason)
 
 
-def _residual_sums(values: Sequence[float], clusters: Sequence[str], mean: float) -> np.ndarray:
+def _residual_sums(values: Sequence[float], clusters: Sequence[str], mean: float, over: Sequence[float]) -> np.ndarray:
     sums: dict[str, float] = {}
-    for value, cluster in zip(values, clusters, strict=True):
-        sums[cluster] = sums.get(cluster, 0.0) + (value - mean)
+    for value, cluster, size in zip(values, clusters, over, strict=True):
+        sums[cluster] = sums.get(cluster, 0.0) + (value - mean * size)
     return np.array(list(sums.values()))
 
 

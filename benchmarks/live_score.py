@@ -1,4 +1,4 @@
-"""The running J&F of a model at work, for its progress bar."""
+"""The running score of a model at work, for its progress bar."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..datasets.errors import RvosError
 from ..datasets.types import RVOSDataset
 from .predictions.run_masks import RunMasks
 from .protocols import default_protocols
-from .protocols.base import Protocol
+from .protocols.base import Protocol, unit_metric
 
 
 class LiveScore:
@@ -42,7 +42,8 @@ class LiveScore:
         values = self._values
         if self._protocol is None or not values:
             return ""
-        return f"{self._protocol.id} J&F {100 * sum(values) / len(values):.1f} over {len(values)} of them"
+        name = unit_metric(self._protocol.metrics).name
+        return f"{self._protocol.id} {name} {100 * sum(values) / len(values):.1f} over {len(values)} of them"
 
     def _score(self, protocol: Protocol, video_id: str) -> None:
         try:
@@ -50,7 +51,7 @@ class LiveScore:
         except RvosError:
             self._protocol = None  # the ground truth cannot be read, which evaluate reports in full
             return
-        self._values = self._values + [s.J_and_F for s in scores if s.counted and s.J_and_F is not None]
+        self._values = self._values + [value for _, value, _ in unit_metric(protocol.metrics).pairs(scores)]
 
 
 def _protocol(dataset: RVOSDataset) -> Protocol | None:

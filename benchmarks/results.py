@@ -10,10 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from .intervals import Interval, clustered_interval
-from .protocols.base import STATUSES, UnitScore
+from .intervals import Interval, metric_interval
+from .protocols.base import STATUSES, Metric, UnitScore, unit_metric
 from .runs import DatasetRecord, ProtocolRecord, Run, RunRecord, SampleLine, SummaryRecord, ValueRecord
 
 if TYPE_CHECKING:
@@ -93,19 +91,42 @@ class Result:
         return self.record.summary
 
     @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """What the protocol reports; runs are ranked by the first."""
+        return self.protocol.metrics
+
+    def value(self, metric: str) -> float | None:
+        """The value of a metric, 0-1; None where nothing was counted, or the protocol does not report it."""
+        return self.summary.value(metric).value
+
+    @property
+    def headline(self) -> ValueRecord:
+        """What runs are ranked by, with its interval."""
+        return self.summary.value(self.metrics[0].name)
+
+    @property
     def J_and_F(self) -> float | None:
-        """Mean of J and F, 0-1; None where nothing was counted."""
-        return self.summary.J_and_F.value
+        """Mean of J and F, 0-1; None where nothing was counted, or the protocol reports no F."""
+        return self.value("J&F")
 
     @property
     def J(self) -> float | None:
         """Region similarity, 0-1."""
-        return self.summary.J.value
+        return self.value("J")
 
     @property
     def F(self) -> float | None:
         """Contour accuracy, 0-1."""
-        return self.summary.F.value
+        return self.value("F")
+
+    @property
+    def unit_metric(self) -> Metric:
+        """The metric by which units are ranked."""
+        return unit_metric(self.metrics)
+
+    def rank(self, score: UnitScore) -> float | None:
+        """The value by which units are ranked, 0-1: the J&F of a unit, or what the protocol reports in its place."""
+        return score.value(self.unit_metric.of)
 
     @property
     def complete(self) -> bool:
@@ -124,13 +145,13 @@ class Result:
         return [s for s in self.scores if s.status in ("missing", "invalid", "failed") or "partial" in s.flags]
 
     def worst(self, n: int = 10) -> list[UnitScore]:
-        """The ``n`` counted units of lowest J&F, the lowest first."""
-        scored = [s for s in self.scores if s.J_and_F is not None and s.counted]
-        return sorted(scored, key=lambda s: (s.J_and_F, s.unit.key))[:n]
+        """The ``n`` counted units of lowest rank, the lowest first."""
+        scored = [s for s in self.scores if self.rank(s) is not None and s.counted]
+        return sorted(scored, key=lambda s: (self.rank(s), s.unit.key))[:n]
 
     def groups(self) -> dict[str, dict[str, list[UnitScore]]]:
         """Counted units by tag and the tag's value, for every tag that splits them into a readable number of groups."""
-        counted = [s for s in self.scores if s.counted and s.J_and_F is not None]
+        counted = [s for s in self.scores if s.counted and self.rank(s) is not None]
         names = dict.fromkeys(name for s in counted for name in s.unit.tags)
         tables = {name: _grouped(counted, name) for name in names}
         most = min(MOST_GROUPS, len(counted) // 2)  # a tag that names single units groups nothing
@@ -140,7 +161,7 @@ class Result:
 
     def tables(self) -> list[Table]:
         """The result as tables: the score, counts per status, what else the protocol reports, break-downs."""
-        breakdowns = [_breakdown(name, groups) for name, groups in self.groups().items()]
+        breakdowns = [_breakdown(name, groups, self.metrics) for name, groups in self.groups().items()]
         return [self._score_table(), self._count_table(), *self._extras_tables(), *breakdowns]
 
     def head(self) -> list[str]:
@@ -201,13 +222,21 @@ class Result:
     # Tables -------------------------------------------------------------------------------------------------------
 
     def _score_table(self) -> Table:
-        summary = self.summary
-        values = (summary.J_and_F, summary.J, summary.F)
-        rows = [("score", *(shown(v) for v in values), str(summary.n_counted))]
+        summary, names = self.summary, [metric.name for metric in self.metrics]
+        rows = [("score", *self.cells(), str(summary.n_counted))]
         for name, bound in (("ceiling", summary.ceiling), ("floor", summary.floor)):
             if bound is not None:
-                rows.append((name, *(percent(bound.get(key)) for key in ("J&F", "J", "F")), str(summary.n_counted)))
-        return Table("", ("", "J&F", "J", "F", "n"), tuple(rows))
+                rows.append((name, *(percent(bound.get(key)) for key in names), str(summary.n_counted)))
+        return Table("", ("", *names, "n"), tuple(rows))
+
+    def cells(self, names: Iterable[str] | None = None) -> list[str]:
+        """The metrics' values as they are shown, with their intervals; a dash for what the protocol does not report.
+
+        Args:
+            names: of the metrics, all of the protocol by default.
+        """
+        wanted = [metric.name for metric in self.metrics] if names is None else names
+        return [shown(self.summary.value(name)) for name in wanted]
 
     def _count_table(self) -> Table:
         counts = [str(self.summary.counts.get(status, 0)) for status in STATUSES]
@@ -238,23 +267,24 @@ def shown(value: ValueRecord | Interval) -> str:
 
 
 def rows_of(results: Iterable[Result], names: Sequence[str]) -> Table:
-    """One row per result: name, J&F, J, F, units; all under one protocol, which the title names."""
+    """One row per result: name, metrics, units; all under one protocol, which the title names."""
     results = list(results)
-    rows = tuple(
-        (name, *(shown(v) for v in (r.summary.J_and_F, r.summary.J, r.summary.F)), str(r.summary.n_counted))
-        for name, r in zip(names, results, strict=True)
-    )
+    metrics = metric_names(results)
+    rows = tuple((name, *r.cells(metrics), str(r.summary.n_counted)) for name, r in zip(names, results, strict=True))
     titles = dict.fromkeys(f"{r.protocol.id} on {r.dataset.id}" for r in results)
-    return Table("; ".join(titles), ("predictor", "J&F", "J", "F", "n"), rows)
+    return Table("; ".join(titles), ("predictor", *metrics, "n"), rows)
 
 
 def side_by_side(results: Sequence[Result]) -> Table:
     """One row per protocol that scored the same predictions."""
-    rows = tuple(
-        (r.protocol.id, *(shown(v) for v in (r.summary.J_and_F, r.summary.J, r.summary.F)), str(r.summary.n_counted))
-        for r in results
-    )
-    return Table("", ("protocol", "J&F", "J", "F", "n"), rows)
+    metrics = metric_names(results)
+    rows = tuple((r.protocol.id, *r.cells(metrics), str(r.summary.n_counted)) for r in results)
+    return Table("", ("protocol", *metrics, "n"), rows)
+
+
+def metric_names(results: Iterable[Result]) -> tuple[str, ...]:
+    """The metrics that the results report, in the order of their first."""
+    return tuple(dict.fromkeys(metric.name for result in results for metric in result.metrics))
 
 
 def csv_of(results: Iterable[Result]) -> str:
@@ -275,14 +305,13 @@ def _grouped(scores: Sequence[UnitScore], tag: str) -> dict[str, list[UnitScore]
     return dict(sorted(groups.items()))
 
 
-def _breakdown(name: str, groups: dict[str, list[UnitScore]]) -> Table:
+def _breakdown(name: str, groups: dict[str, list[UnitScore]], metrics: Sequence[Metric]) -> Table:
+    first, *others = [metric for metric in metrics if not metric.composite]
     rows = []
     for value, scores in groups.items():
-        videos = [s.unit.video_id for s in scores]
-        overall = clustered_interval([s.J_and_F for s in scores if s.J_and_F is not None], videos)
-        means = [float(np.mean([getattr(s, axis) for s in scores])) for axis in ("J", "F")]
-        rows.append((value, shown(overall), *(percent(m) for m in means), str(len(scores))))
-    return Table("", (f"by {name}", "J&F", "J", "F", "n"), tuple(rows))
+        means = [percent(metric.mean(scores)) for metric in others]
+        rows.append((value, shown(metric_interval(first, scores)), *means, str(len(scores))))
+    return Table("", (f"by {name}", first.name, *(metric.name for metric in others), "n"), tuple(rows))
 
 
 def _flat(result: Result, score: UnitScore) -> dict[str, Any]:

@@ -10,13 +10,22 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from ..datasets.config import replace_file
 from ..datasets.errors import RunError
@@ -24,7 +33,7 @@ from ..datasets.types import RVOSDataset
 from .intervals import Interval, summary_intervals
 from .leases import LOGS_FOLDER, WORK_FOLDER
 from .machine import describe
-from .protocols.base import Protocol, Status, Summary, Unit, UnitScore
+from .protocols.base import J_AND_F, Metric, Protocol, Status, Summary, Unit, UnitScore
 from .provenance import package_versions, source_revision
 
 SCHEMA_VERSION = 1
@@ -57,10 +66,17 @@ class ProtocolRecord(_Record):
     words: str
     source: str
     strict: bool
+    metrics: tuple[Metric, ...] = J_AND_F
 
     @classmethod
     def of(cls, protocol: Protocol) -> ProtocolRecord:
-        return cls(id=protocol.id, words=protocol.words, source=protocol.source, strict=protocol.strict)
+        return cls(
+            id=protocol.id,
+            words=protocol.words,
+            source=protocol.source,
+            strict=protocol.strict,
+            metrics=protocol.metrics,
+        )
 
 
 class DatasetRecord(_Record):
@@ -145,11 +161,9 @@ class ValueRecord(_Record):
 
 
 class SummaryRecord(_Record):
-    """The protocol's means over the units, 0-1."""
+    """The protocol's values over the units, 0-1; in the file each metric is a key of its own, e.g. ``J&F``."""
 
-    J_and_F: ValueRecord = Field(alias="J&F")
-    J: ValueRecord
-    F: ValueRecord
+    values: dict[str, ValueRecord]
     counts: dict[Status, int]
     n_counted: int
     extras: dict[str, float | None] = Field(default_factory=dict)
@@ -159,16 +173,45 @@ class SummaryRecord(_Record):
     floor: dict[str, float | None] | None = None
 
     @classmethod
-    def of(cls, summary: Summary, scores: Iterable[UnitScore]) -> SummaryRecord:
-        return cls.model_validate(
-            {
-                **{name: ValueRecord.of(interval) for name, interval in summary_intervals(summary, scores).items()},
-                "counts": dict(summary.counts),
-                "n_counted": summary.n_counted,
-                "extras": dict(summary.extras),
-                "warnings": list(summary.warnings),
-            }
+    def of(cls, protocol: Protocol, summary: Summary, scores: Sequence[UnitScore]) -> SummaryRecord:
+        intervals = summary_intervals(protocol.metrics, summary, scores)
+        return cls(
+            values={name: ValueRecord.of(interval) for name, interval in intervals.items()},
+            counts=dict(summary.counts),
+            n_counted=summary.n_counted,
+            extras=dict(summary.extras),
+            warnings=list(summary.warnings),
         )
+
+    def value(self, metric: str) -> ValueRecord:
+        """The value of a metric; one without a number where the protocol does not report it."""
+        return self.values.get(metric) or ValueRecord(value=None, reason=f"the protocol does not report {metric}")
+
+    @property
+    def J_and_F(self) -> ValueRecord:
+        return self.value("J&F")
+
+    @property
+    def J(self) -> ValueRecord:
+        return self.value("J")
+
+    @property
+    def F(self) -> ValueRecord:
+        return self.value("F")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather(cls, data: Any) -> Any:
+        """From a file: every key that is no field is a metric."""
+        if not isinstance(data, dict) or "values" in data:
+            return data
+        fields = {name: value for name, value in data.items() if name in cls.model_fields}
+        return {**fields, "values": {name: value for name, value in data.items() if name not in fields}}
+
+    @model_serializer(mode="wrap")
+    def _spread(self, written: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        data = written(self)
+        return {**data.pop("values"), **data}
 
 
 class CostRecord(_Record):

@@ -20,7 +20,7 @@ class Citation:
     Attributes:
         methods: what was measured, on what, how, and how sure, in full sentences.
         bibtex: entries of the dataset and of the protocol.
-        latex_row: ``name & J&F & J & F \\\\`` with intervals.
+        latex_row: ``name & J&F & J & F \\\\``, or the protocol's other metrics, with intervals.
     """
 
     methods: str
@@ -53,19 +53,21 @@ def _methods(result: Result, name: str) -> str:
         if not incomplete
         else f"{incomplete} of {len(result.scores)} units have missing or unusable predictions."
     )
-    value = percent(summary.J_and_F.value)
+    first, *others = result.metrics
+    headline = result.headline
     sure = (
-        f" ± {percent(summary.J_and_F.half_width)} (95 % confidence interval, Student's t clustered by video, "
-        f"{summary.J_and_F.n_clusters} videos)"
-        if summary.J_and_F.half_width is not None
-        else f" (no interval: {summary.J_and_F.reason})"
+        f" ± {percent(headline.half_width)} (95 % confidence interval, Student's t clustered by video, "
+        f"{headline.n_clusters} videos)"
+        if headline.half_width is not None
+        else f" (no interval: {headline.reason})"
     )
+    rest = "".join(f", {metric.name} {percent(result.value(metric.name))}" for metric in others)
     warnings = "".join(f" {w}" for w in summary.warnings)
     return (
         f"We evaluate {name} on {data.id} (version {data.version}, {data.n_samples} sentences in {data.n_videos} "
         f"videos, annotations {data.fingerprint[:23]}) under the protocol {result.protocol.id} of rvos "
-        f"{record.rvos_version}{_commit(record)}. {result.protocol.words} J&F is {value}{sure}, J {percent(result.J)}, "
-        f"F {percent(result.F)}. {missing}{extent}{warnings}"
+        f"{record.rvos_version}{_commit(record)}. {result.protocol.words} {first.name} is "
+        f"{percent(headline.value)}{sure}{rest}. {missing}{extent}{warnings}"
     )
 
 
@@ -89,8 +91,7 @@ def _bibtex(result: Result) -> str:
 
 
 def _latex_row(result: Result, name: str) -> str:
-    summary = result.summary
-    values = [_latex_value(v) for v in (summary.J_and_F, summary.J, summary.F)]
+    values = [_latex_value(result.summary.value(metric.name)) for metric in result.metrics]
     return " & ".join([latex_text(name), *values]) + r" \\"
 
 

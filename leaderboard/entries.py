@@ -22,8 +22,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from ..benchmarks.evaluator import as_asked, evaluate
 from ..benchmarks.predictions import MergeRule, RunMasks
 from ..benchmarks.protocols import REGISTRY, get_protocol
-from ..benchmarks.protocols.base import UnitScore
-from ..benchmarks.results import Result, Table, shown
+from ..benchmarks.protocols.base import Protocol, UnitScore
+from ..benchmarks.results import Result, Table, metric_names, shown
 from ..benchmarks.runs import Run, SummaryRecord, ValueRecord, is_run, sample_keys_hash
 from ..datasets.config import replace_file
 from ..datasets.errors import RunError, RvosError, UsageError
@@ -213,11 +213,11 @@ def _score_problems(result: Result) -> Iterator[str]:
         yield f"{twice} samples have two scores."
     if not protocol.merged and not twice:
         yield from _lost(result, keys)
-    odd = [s.unit.key for s in result.scores if not _possible(s, protocol.strict)]
+    odd = [s.unit.key for s in result.scores if not _possible(s, protocol)]
     if odd:
         yield f"{len(odd)} scores are impossible, first that of {odd[0]}: J and F are 0-1, and 0 where it failed."
         return
-    yield from _summary_problems(result, SummaryRecord.of(protocol.aggregate(result.scores), result.scores))
+    yield from _summary_problems(result, SummaryRecord.of(protocol, protocol.aggregate(result.scores), result.scores))
 
 
 def _lost(result: Result, keys: Sequence[str]) -> Iterator[str]:
@@ -230,21 +230,22 @@ def _lost(result: Result, keys: Sequence[str]) -> Iterator[str]:
         yield "The sample keys are not those of the dataset: samples were renamed or exchanged."
 
 
-def _possible(score: UnitScore, strict: bool) -> bool:
-    if score.J is None or score.F is None:
-        return not score.counted or not strict
-    if not (0 <= score.J <= 1 and 0 <= score.F <= 1):
+def _possible(score: UnitScore, protocol: Protocol) -> bool:
+    names = {metric.of for metric in protocol.metrics} & {"J", "F"}
+    values = [value for name in names if (value := score.value(name)) is not None]
+    if len(values) < len(names):
+        return not score.counted or not protocol.strict
+    if not all(0 <= value <= 1 for value in values):
         return False
     failed = score.status in ("missing", "invalid", "failed")
-    return not strict or (score.counted and (not failed or score.J == score.F == 0))
+    return not protocol.strict or (score.counted and (not failed or not any(values)))
 
 
 def _summary_problems(result: Result, again: SummaryRecord) -> Iterator[str]:
     summary = result.summary
-    for name in ("J_and_F", "J", "F"):
-        given, formed = getattr(summary, name), getattr(again, name)
+    for metric, formed in again.values.items():
+        given = summary.value(metric)
         if not _same(given, formed):
-            metric = name.replace("_and_", "&")
             yield f"run.json says {metric} {shown(given)}, the scores of its samples give {shown(formed)}."
     if dict(summary.counts) != dict(again.counts) or summary.n_counted != again.n_counted:
         yield "run.json counts other numbers of ok, missing, invalid or failed samples than the scores do."
@@ -384,14 +385,14 @@ def _table(dataset: str, protocol: str, group: Sequence[Checked]) -> Table:
     results = {f"{i}": entry.result for i, entry in enumerate(group) if entry.result is not None}
     compared = compare_results(results) if len(results) > 1 else None
     order = list(compared.results) if compared else list(results)
+    metrics = metric_names(results.values())
     rows = []
     for index in order:
         entry, result = group[int(index)], results[index]
-        values = (shown(v) for v in (result.summary.J_and_F, result.summary.J, result.summary.F))
         mark = "≈ best" if compared and index in compared.not_separable else ""
         seen = " ".join(note.removeprefix("Seen: ") for note in entry.notes if note.startswith("Seen: "))
-        rows.append((entry.name, *values, mark, str(len(result.missing())), entry.kind, seen))
-    head = ("model", "J&F", "J", "F", "", "incomplete", "known as", "seen in training")
+        rows.append((entry.name, *result.cells(metrics), mark, str(len(result.missing())), entry.kind, seen))
+    head = ("model", *metrics, "", "incomplete", "known as", "seen in training")
     return Table(f"{dataset}, {protocol}", head, tuple(rows))
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import get_args
 
@@ -22,7 +22,7 @@ from ..benchmarks.predictions import (
     open_predictions,
 )
 from ..benchmarks.protocols import get_protocol, protocols_for
-from ..benchmarks.protocols.base import Protocol, UnitScore
+from ..benchmarks.protocols.base import Metric, Protocol, UnitScore
 from ..benchmarks.results import Result, Table
 from ..benchmarks.runs import Run, is_run
 from ..datasets.errors import PredictionError, PredictionMissing, RvosError, UsageError
@@ -33,7 +33,6 @@ from .literature import sources
 #: Tried where the predictions hold grey values or scores.
 THRESHOLDS = (0.1, 0.25, 0.5, 0.75)
 _SOFT = ("soft-png", "soft-npz")
-_METRICS = ("J&F", "J", "F")
 Predictions = ExpressionPredictions | MergedPredictions
 
 
@@ -48,7 +47,7 @@ class Reading:
         threshold: of grey values; ``–`` where there are none.
         averaged: over what; ``protocol`` is the protocol's own mean.
         merged: rule that made label maps; empty for protocols that score expressions.
-        J_and_F, J, F: in percent; None where nothing was counted.
+        values: the protocol's metrics in percent, the one that ranks runs first; None where nothing was counted.
         n: units counted.
     """
 
@@ -58,13 +57,13 @@ class Reading:
     threshold: str
     averaged: str
     merged: str
-    J_and_F: float | None
-    J: float | None
-    F: float | None
+    values: Mapping[str, float | None]
     n: int
 
-    def values(self) -> dict[str, float | None]:
-        return {"J&F": self.J_and_F, "J": self.J, "F": self.F}
+    @property
+    def headline(self) -> float | None:
+        """The value of the first metric."""
+        return next(iter(self.values.values()))
 
 
 @dataclass(frozen=True)
@@ -86,7 +85,7 @@ class Explanation:
     @property
     def matches(self) -> tuple[tuple[Reading, str], ...]:
         """Readings that round to the quoted number, with the metric that does."""
-        return tuple((r, metric) for r in self.readings for metric in _METRICS if self._fits(r.values()[metric]))
+        return tuple((r, metric) for r in self.readings for metric, value in r.values.items() if self._fits(value))
 
     def _fits(self, value: float | None) -> bool:
         decimals = len(self.quoted.partition(".")[2])
@@ -98,21 +97,22 @@ class Explanation:
             found = "; ".join(dict.fromkeys(_words(reading, metric) for reading, metric in self.matches))
             return f"{self.quoted} is within rounding of {len(self.matches)} readings of these predictions: {found}."
         nearest = self.readings[0]
-        value = nearest.J_and_F
+        value, metric = nearest.headline, next(iter(nearest.values))
         gap = "" if value is None else f": {value:.2f}, off by {value - float(self.quoted):+.2f}"
-        return f"No reading of these predictions gives {self.quoted}. The nearest is {_words(nearest, 'J&F')}{gap}."
+        return f"No reading of these predictions gives {self.quoted}. The nearest is {_words(nearest, metric)}{gap}."
 
     def table(self) -> Table:
         """A row per reading."""
         marked = {id(reading) for reading, _ in self.matches}
+        metrics = tuple(dict.fromkeys(metric for reading in self.readings for metric in reading.values))
         head = (
             *("split", "protocol", "missing", "threshold", "averaged over", "merged by"),
-            *("J&F", "J", "F", "units", f"J&F − {self.quoted}", ""),
+            *(*metrics, "units", f"{metrics[0]} − {self.quoted}", ""),
         )
         rows = tuple(
             (
                 *(r.dataset, r.protocol, r.missing, r.threshold, r.averaged, r.merged or "–"),
-                *(_shown(r.J_and_F), _shown(r.J), _shown(r.F), str(r.n), self._gap(r)),
+                *(*(_shown(r.values.get(metric)) for metric in metrics), str(r.n), self._gap(r)),
                 "matches" if id(r) in marked else "",
             )
             for r in self.readings
@@ -120,7 +120,7 @@ class Explanation:
         return Table("", head, rows)
 
     def _gap(self, reading: Reading) -> str:
-        return "–" if reading.J_and_F is None else f"{reading.J_and_F - float(self.quoted):+.2f}"
+        return "–" if reading.headline is None else f"{reading.headline - float(self.quoted):+.2f}"
 
     def differences(self) -> list[str]:
         """What each protocol does, one line each."""
@@ -244,36 +244,32 @@ def _means(result: Result, dataset: str, protocol: str, threshold: str, merged: 
     counted = [s for s in result.scores if s.counted and s.J is not None]
     there = [s for s in counted if s.status == "ok"]
     if there and len(there) < len(counted):
-        yield _over(there, "left out", "units", *shared)
+        yield _over(there, result.metrics, "left out", "units", *shared)
     by_video: dict[str, list[UnitScore]] = {}
     for score in counted:
         by_video.setdefault(score.unit.video_id, []).append(score)
     if len({len(scores) for scores in by_video.values()}) > 1:
-        yield _by_video(by_video, own)
+        yield _by_video(by_video, result.metrics, own)
 
 
 def _own(result: Result, missing: str, dataset: str, protocol: str, threshold: str, merged: str) -> Reading:
-    both, j, f = (_percent(v) for v in (result.J_and_F, result.J, result.F))
+    values = {metric.name: _percent(result.value(metric.name)) for metric in result.metrics}
     n = result.summary.n_counted
-    return Reading(dataset, protocol, missing, threshold, "protocol", merged, both, j, f, n)
+    return Reading(dataset, protocol, missing, threshold, "protocol", merged, values, n)
 
 
-def _over(
-    scores: Sequence[UnitScore], missing: str, averaged: str, dataset: str, protocol: str, threshold: str, merged: str
-) -> Reading:
-    j, f = (float(np.mean([getattr(s, name) for s in scores])) for name in ("J", "F"))
-    return Reading(dataset, protocol, missing, threshold, averaged, merged, 50 * (j + f), 100 * j, 100 * f, len(scores))
+def _over(scores: Sequence[UnitScore], metrics: Sequence[Metric], missing: str, averaged: str, *shared: str) -> Reading:
+    dataset, protocol, threshold, merged = shared
+    values = {metric.name: _percent(metric.mean(scores)) for metric in metrics}
+    return Reading(dataset, protocol, missing, threshold, averaged, merged, values, len(scores))
 
 
-def _by_video(by_video: dict[str, list[UnitScore]], own: Reading) -> Reading:
-    j, f = (
-        float(np.mean([np.mean([getattr(s, name) for s in scores]) for scores in by_video.values()]))
-        for name in ("J", "F")
-    )
-    return Reading(
-        *(own.dataset, own.protocol, own.missing, own.threshold, "videos", own.merged),
-        *(50 * (j + f), 100 * j, 100 * f, own.n),
-    )
+def _by_video(by_video: dict[str, list[UnitScore]], metrics: Sequence[Metric], own: Reading) -> Reading:
+    values = {}
+    for metric in metrics:
+        means = [mean for scores in by_video.values() if (mean := metric.mean(scores)) is not None]
+        values[metric.name] = 100 * float(np.mean(means)) if means else None
+    return replace(own, averaged="videos", values=values)
 
 
 @dataclass(frozen=True)
@@ -389,14 +385,13 @@ def _printed(quoted: str, dataset: RVOSDataset) -> Iterator[str]:
         for row in source.rows:
             if row.dataset != dataset.name:
                 continue
-            for metric in _METRICS:
-                if row.metrics.get(metric) == float(quoted):
+            for metric, value in row.metrics.items():
+                if value == float(quoted):
                     yield f"{row.name}, {row.place}: {metric} {quoted}, {source.where(row)}, protocol: {row.protocol}"
 
 
 def _distance(reading: Reading, quoted: str) -> float:
-    gaps = [abs(v - float(quoted)) for v in (reading.J_and_F,) if v is not None]
-    return min(gaps, default=float("inf"))
+    return float("inf") if reading.headline is None else abs(reading.headline - float(quoted))
 
 
 def _words(reading: Reading, metric: str) -> str:

@@ -41,7 +41,7 @@ def worst_pictures(
     folder: Path,
     count: int = 8,
 ) -> list[Picture]:
-    """Draw the counted units of lowest J&F, each in its worst frame.
+    """Draw the counted units of lowest J&F (or what the protocol ranks units by), each in its worst frame.
 
     Left the frame, in the middle the ground truth, right the prediction in red with the ground truth's outline in
     green. Where the images are absent, masks are drawn over grey.
@@ -64,7 +64,7 @@ def worst_pictures(
         if sample is not None and truth is not None:
             path = folder / f"{rank:02d}-{re.sub(r'[^A-Za-z0-9._-]+', '_', score.unit.key)[:80]}.png"
             _save(path, _draw(score, sample, truth, predictions))
-            pictures.append(Picture(path, _caption(score, sample)))
+            pictures.append(Picture(path, _caption(score, sample, result)))
     return pictures
 
 
@@ -177,10 +177,10 @@ def _sample_of(unit: Unit, dataset: RVOSDataset) -> Sample | None:
     return next(iter(by_annotator or same_object), None)
 
 
-def _caption(score: UnitScore, sample: Sample) -> str:
+def _caption(score: UnitScore, sample: Sample, result: Result) -> str:
     text = " ".join(sample.expression.text.split()).replace("[", "(").replace("]", ")")
     state = "" if score.status == "ok" else f", {score.status}"
-    return f"{score.unit.key}: “{text}”, J&F {percent(score.J_and_F)}{state}"
+    return f"{score.unit.key}: “{text}”, {result.unit_metric.name} {percent(result.rank(score))}{state}"
 
 
 def _relative(path: Path, folder: Path) -> str:

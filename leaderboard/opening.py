@@ -10,7 +10,7 @@ from ..benchmarks.results import Result
 from ..benchmarks.runs import Run
 from ..datasets.errors import UsageError
 from .archives import SUFFIX, is_archive, read_result
-from .statistics import Comparison, Metric, compare_results
+from .statistics import Comparison, compare_results
 
 RunLike = str | os.PathLike[str] | Run | Result
 
@@ -28,7 +28,7 @@ def open_result(given: RunLike) -> Result:
     return read_result(given) if is_archive(given) else Result.of_run(Run.open(given))
 
 
-def compare(*runs: RunLike, names: Sequence[str] | None = None, metric: Metric = "J&F", seed: int = 0) -> Comparison:
+def compare(*runs: RunLike, names: Sequence[str] | None = None, metric: str | None = None, seed: int = 0) -> Comparison:
     """Compare runs: paired, clustered by video, adjusted for their number.
 
         print(rvos.compare("runs/mine", "runs/other"))
@@ -36,7 +36,7 @@ def compare(*runs: RunLike, names: Sequence[str] | None = None, metric: Metric =
     Args:
         runs: run folders, opened runs or results, of one dataset under one protocol.
         names: shown instead of the folders' names.
-        metric: ``J&F``, ``J`` or ``F``.
+        metric: one that the protocol reports, e.g. ``J``; its first by default.
         seed: of the random patterns of signs, used beyond ``statistics.MOST_EXACT`` videos.
 
     Raises:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..benchmarks.intervals import clustered_interval
-from ..benchmarks.protocols.base import UnitScore
+from ..benchmarks.intervals import metric_interval
+from ..benchmarks.protocols.base import Metric, UnitScore
 from ..benchmarks.results import Result
 from ..datasets.errors import RunError, UsageError
 from ..datasets.statistics import size_percent
@@ -32,12 +32,12 @@ _INK, _COLOURS = "#30343f", ("#2a6fdb", "#e07b16", "#19957c", "#c2388f", "#7a5bd
 
 
 def paired_differences(a: Result, b: Result, names: tuple[str, str]) -> Figure:
-    """Mean difference in J&F of every video, sorted, with the overall difference and its interval."""
-    pair = paired(a, b, names)
-    theirs = {s.unit.key: s.J_and_F for s in b.scores}
+    """Mean difference of every video in the units' metric, sorted, with the overall difference and its interval."""
+    pair = paired(a, b, names, a.unit_metric.name)
+    theirs = {s.unit.key: b.rank(s) for s in b.scores}
     videos: dict[str, list[float]] = {}
     for score in a.scores:
-        mine, other = score.J_and_F, theirs.get(score.unit.key)
+        mine, other = a.rank(score), theirs.get(score.unit.key)
         if mine is not None and other is not None:
             videos.setdefault(score.unit.video_id, []).append(100 * (mine - other))
     means = np.sort([float(np.mean(values)) for values in videos.values()])
@@ -48,7 +48,7 @@ def paired_differences(a: Result, b: Result, names: tuple[str, str]) -> Figure:
         low, high = (100 * (pair.difference + sign * pair.half_width) for sign in (-1, 1))
         axes.axhspan(low, high, color=_INK, alpha=0.15, linewidth=0)
     axes.set_xlabel(f"{len(means)} videos, sorted")
-    axes.set_ylabel("difference in J&F")
+    axes.set_ylabel(f"difference in {pair.metric}")
     axes.set_title(str(pair), fontsize=7)
     return figure
 
@@ -62,12 +62,13 @@ def by_group(results: Mapping[str, Result], tag: str) -> Figure:
     groups = {name: result.groups().get(tag, {}) for name, result in results.items()}
     if not any(groups.values()):
         raise UsageError(f"No run splits its samples by '{tag}'.")
-    return _bars(groups, f"by {tag}")
+    return _bars(groups, f"by {tag}", _metric(results))
 
 
 def by_length(results: Mapping[str, Result]) -> Figure:
     """J&F with 95 % intervals by the number of scored frames, in groups of about equal size."""
-    return _bars({name: _quarters(result, _length, "{:.0f}") for name, result in results.items()}, "by frames")
+    groups = {name: _quarters(result, _length, "{:.0f}") for name, result in results.items()}
+    return _bars(groups, "by frames", _metric(results))
 
 
 def by_size(results: Mapping[str, Result], dataset: RVOSDataset) -> Figure:
@@ -75,7 +76,7 @@ def by_size(results: Mapping[str, Result], dataset: RVOSDataset) -> Figure:
     keys = {s.unit.key for result in results.values() for s in result.scores}
     sizes = {sample.key: _size(dataset, sample.key) for sample in dataset if sample.key in keys}
     groups = {name: _quarters(result, lambda s: sizes.get(s.unit.key), "{:.2g}") for name, result in results.items()}
-    return _bars(groups, "by object size in percent of the frame")
+    return _bars(groups, "by object size in percent of the frame", _metric(results))
 
 
 def over_time(results: Mapping[str, Result], key: str) -> Figure:
@@ -162,7 +163,8 @@ def _size(dataset: RVOSDataset, key: str) -> float | None:
 
 def _quarters(result: Result, quantity: Callable[[UnitScore], float | None], shown: str) -> dict[str, list[UnitScore]]:
     """Scores by a quantity, in up to ``N_GROUPS`` groups of about equal size, named by their least and greatest."""
-    known = [(q, s) for s in result.scores if s.counted and s.J_and_F is not None and (q := quantity(s)) is not None]
+    ranked = [s for s in result.scores if s.counted and result.rank(s) is not None]
+    known = [(q, s) for s in ranked if (q := quantity(s)) is not None]
     if not known:
         return {}
     edges = np.unique(np.quantile([q for q, _ in known], np.linspace(0, 1, N_GROUPS + 1)))
@@ -175,27 +177,30 @@ def _quarters(result: Result, quantity: Callable[[UnitScore], float | None], sho
     return found
 
 
-def _bars(groups: Mapping[str, Mapping[str, list[UnitScore]]], title: str) -> Figure:
+def _metric(results: Mapping[str, Result]) -> Metric:
+    return next(iter(results.values())).unit_metric
+
+
+def _bars(groups: Mapping[str, Mapping[str, list[UnitScore]]], title: str, metric: Metric) -> Figure:
     """A group of bars for each value, a bar for each run."""
     values = list(dict.fromkeys(value for found in groups.values() for value in found))
     figure, axes = _figure(max(3.5, 0.5 + 0.8 * len(values)), 2.6)
     width = 0.8 / len(groups)
     for i, (name, found) in enumerate(groups.items()):
-        intervals = [_interval(found.get(value, [])) for value in values]
+        intervals = [_interval(metric, found.get(value, [])) for value in values]
         at = np.arange(len(values)) + (i - (len(groups) - 1) / 2) * width
         heights, errors = [v for v, _ in intervals], [e for _, e in intervals]
         axes.bar(at, heights, width * 0.9, yerr=errors, color=_COLOURS[i % len(_COLOURS)], label=name, ecolor=_INK)
     axes.set_xticks(np.arange(len(values)), values, rotation=30, ha="right")
-    axes.set_ylabel("J&F")
+    axes.set_ylabel(metric.name)
     axes.set_title(title, fontsize=8)
     axes.legend(fontsize=6, frameon=False)
     return figure
 
 
-def _interval(scores: list[UnitScore]) -> tuple[float, float]:
-    """Mean J&F and half width in percent; no width where one video alone is there."""
-    known = [(s.J_and_F, s.unit.video_id) for s in scores if s.J_and_F is not None]
-    interval = clustered_interval([v for v, _ in known], [video for _, video in known])
+def _interval(metric: Metric, scores: list[UnitScore]) -> tuple[float, float]:
+    """The metric and half width in percent; no width where one video alone is there."""
+    interval = metric_interval(metric, scores)
     return 100 * (interval.value or 0.0), 100 * (interval.half_width or 0.0)
 
 

@@ -10,18 +10,15 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..benchmarks.intervals import LEVEL
-from ..benchmarks.protocols.base import UnitScore
-from ..benchmarks.results import Result, Table, percent, shown
-from ..datasets.errors import RunError, UsageError
+from ..benchmarks.protocols.base import Metric, UnitScore
+from ..benchmarks.results import Result, Table, metric_names, percent
+from ..datasets.errors import RunError, UnknownNameError, UsageError
 
-Metric = Literal["J&F", "J", "F"]
-METRICS: tuple[Metric, ...] = ("J&F", "J", "F")
 #: Up to so many videos every pattern of signs is tried; beyond, ``N_FLIPS`` random ones.
 MOST_EXACT = 13
 N_FLIPS = 9999
@@ -50,7 +47,7 @@ class Paired:
 
     a: str
     b: str
-    metric: Metric
+    metric: str
     difference: float
     half_width: float | None = None
     p_t: float | None = None
@@ -74,18 +71,21 @@ class Paired:
 
 
 def paired(
-    a: Result, b: Result, names: tuple[str, str] = ("first", "second"), metric: Metric = "J&F", seed: int = 0
+    a: Result, b: Result, names: tuple[str, str] = ("first", "second"), metric: str | None = None, seed: int = 0
 ) -> Paired:
     """Compare two results unit by unit.
 
+    Args:
+        metric: one that the protocol reports, its first by default.
+
     Raises:
         RunError: they are of different data, protocols or extents, so that no comparison means anything.
-        UsageError: an unknown metric.
+        UnknownNameError: the protocol does not report the metric.
     """
-    if metric not in METRICS:
-        raise UsageError(f"Unknown metric '{metric}'; known: {', '.join(METRICS)}.")
     _must_be_comparable(a, b, names)
-    differences, videos = _differences(a.scores, b.scores, metric)
+    compared = _metric(a, metric)
+    metric = compared.name
+    differences, videos = _differences(a.scores, b.scores, compared)
     value = _value(a, metric) - _value(b, metric)
     sums, n_units = cluster_sums(differences, videos), len(differences)
     if n_units == 0 or abs(float(np.mean(differences)) - value) > 1e-9:
@@ -125,6 +125,14 @@ def _must_be_comparable(a: Result, b: Result, names: tuple[str, str]) -> None:
             )
 
 
+def _metric(result: Result, name: str | None) -> Metric:
+    """The protocol's metric of this name, its first by default. Raises UnknownNameError."""
+    known = {metric.name: metric for metric in result.metrics}
+    if name is not None and name not in known:
+        raise UnknownNameError(f"metric of {result.protocol.id}", name, known)
+    return result.metrics[0] if name is None else known[name]
+
+
 def _differences(a: Iterable[UnitScore], b: Iterable[UnitScore], metric: Metric) -> tuple[list[float], list[str]]:
     theirs = {score.unit.key: score for score in b}
     values, videos = [], []
@@ -132,19 +140,15 @@ def _differences(a: Iterable[UnitScore], b: Iterable[UnitScore], metric: Metric)
         other = theirs.get(score.unit.key)
         if other is None or not (score.counted and other.counted):
             continue
-        x, y = _of(score, metric), _of(other, metric)
+        x, y = score.value(metric.of), other.value(metric.of)
         if x is not None and y is not None:
             values.append(x - y)
             videos.append(score.unit.video_id)
     return values, videos
 
 
-def _of(score: UnitScore, metric: Metric) -> float | None:
-    return {"J&F": score.J_and_F, "J": score.J, "F": score.F}[metric]
-
-
-def _value(result: Result, metric: Metric) -> float:
-    value = {"J&F": result.J_and_F, "J": result.J, "F": result.F}[metric]
+def _value(result: Result, metric: str) -> float:
+    value = result.value(metric)
     if value is None:
         raise RunError(f"{result.path or 'a result'} has no {metric}: nothing was counted.")
     return value
@@ -258,7 +262,7 @@ class Comparison:
     results: Mapping[str, Result]
     against_best: tuple[Paired, ...]
     pairs: tuple[Paired, ...]
-    metric: Metric
+    metric: str
 
     @property
     def best(self) -> str:
@@ -272,13 +276,13 @@ class Comparison:
     def table(self) -> Table:
         """A row per run: values with intervals, difference to the best with interval, p, adjusted p, mark."""
         rows = []
+        metrics = metric_names(self.results.values())
         by_name = {pair.b: pair for pair in self.against_best}
         for name, result in self.results.items():
             pair = by_name.get(name)
-            values = [shown(v) for v in (result.summary.J_and_F, result.summary.J, result.summary.F)]
-            rows.append((name, *values, *_against(pair), "≈ best" if name in self.not_separable else ""))
+            rows.append((name, *result.cells(metrics), *_against(pair), "≈ best" if name in self.not_separable else ""))
         first = next(iter(self.results.values()))
-        head = ("run", "J&F", "J", "F", f"{self.metric} − best", "p", "p (Holm)", "")
+        head = ("run", *metrics, f"{self.metric} − best", "p", "p (Holm)", "")
         return Table(f"{first.protocol.id} on {first.dataset.id}", head, tuple(rows))
 
     def pair_table(self) -> Table:
@@ -335,22 +339,23 @@ class Comparison:
         return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
 
 
-def compare_results(results: Mapping[str, Result], metric: Metric = "J&F", seed: int = 0) -> Comparison:
-    """Compare results by name.
+def compare_results(results: Mapping[str, Result], metric: str | None = None, seed: int = 0) -> Comparison:
+    """Compare results by name, by their protocol's first metric unless another is named.
 
     Raises:
-        UsageError: fewer than two, or an unknown metric.
+        UsageError: fewer than two, or a metric that the protocol does not report.
         RunError: they are of different data, protocols or extents.
     """
     if len(results) < 2:
         raise UsageError("A comparison needs two runs or more; give another one.")
-    if metric not in METRICS:
-        raise UsageError(f"Unknown metric '{metric}'; known: {', '.join(METRICS)}.")
-    names = sorted(results, key=lambda name: -_value(results[name], metric))
-    pairs = [paired(results[a], results[b], (a, b), metric, seed) for i, a in enumerate(names) for b in names[i + 1 :]]
+    chosen = _metric(next(iter(results.values())), metric).name
+    for name, result in results.items():
+        _must_be_comparable(next(iter(results.values())), result, (next(iter(results)), name))
+    names = sorted(results, key=lambda name: -_value(results[name], chosen))
+    pairs = [paired(results[a], results[b], (a, b), chosen, seed) for i, a in enumerate(names) for b in names[i + 1 :]]
     best = [pair for pair in pairs if pair.a == names[0]]
     ranked = {name: results[name] for name in names}
-    return Comparison(ranked, tuple(_adjusted(best)), tuple(_adjusted(pairs)), metric)
+    return Comparison(ranked, tuple(_adjusted(best)), tuple(_adjusted(pairs)), chosen)
 
 
 def _adjusted(pairs: Sequence[Paired]) -> list[Paired]:

@@ -25,7 +25,7 @@ def print_results(results: Sequence[Result], console: Console) -> None:
         print_table(side_by_side(results), console)
         first = results[0]
         for other in results[1:]:
-            for line in explain_differences({r.protocol.id: r.J_and_F for r in (first, other)}):
+            for line in explain_differences({r.protocol.id: r.headline.value for r in (first, other)}):
                 console.print(line, markup=False, highlight=False, soft_wrap=True)
     for result in results:
         if len(results) > 1:
@@ -65,9 +65,10 @@ def _rich_table(table: Table) -> RichTable:
 
 
 def worst_table(result: Result, count: int) -> Table:
-    """The units of lowest J&F with what is known about them."""
+    """The units of lowest rank with what is known about them."""
+    metrics = [metric for metric in result.metrics if not (metric.composite or metric.over)]
     rows = tuple(
-        (s.unit.key, percent(s.J_and_F), percent(s.J), percent(s.F), s.status if s.status != "ok" else s.reason)
+        (s.unit.key, *(percent(s.value(m.of)) for m in metrics), s.status if s.status != "ok" else s.reason)
         for s in result.worst(count)
     )
-    return Table("", ("worst units", "J&F", "J", "F", "remark"), rows)
+    return Table("", ("worst units", *(metric.name for metric in metrics), "remark"), rows)

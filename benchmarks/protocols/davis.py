@@ -257,9 +257,7 @@ class DavisProtocol(Protocol):
         }
         overall = {name: _mean_of([means[name] for means in values]) for name in ("J", "F", "J&F", *_VALUES)}
         return Summary(
-            J=overall["J"],
-            F=overall["F"],
-            J_and_F=overall["J&F"],
+            values={name: overall[name] for name in ("J&F", "J", "F")},
             counts=summaries.count_statuses(scores),
             n_counted=sum(s.counted and s.J is not None for s in scores),
             extras={**{name: overall[name] for name in _VALUES}, **extras},

@@ -22,20 +22,28 @@ def count_statuses(scores: Sequence[UnitScore]) -> dict[Status, int]:
     return {status: sum(s.status == status for s in scores) for status in STATUSES}
 
 
+def j_and_f(scores: Sequence[UnitScore]) -> dict[str, float | None]:
+    """``J&F``, ``J`` and ``F``: flat means over counted units, and the mean of the two means."""
+    counted = [s for s in scores if s.counted and s.J is not None and s.F is not None]
+    J, F = mean([s.J for s in counted if s.J is not None]), mean([s.F for s in counted if s.F is not None])
+    return {"J&F": None if J is None or F is None else (J + F) / 2, "J": J, "F": F}
+
+
 def summarise(
     scores: Sequence[UnitScore],
     warnings: Sequence[str] = (),
     extras: Mapping[str, float | None] | None = None,
+    values: Mapping[str, float | None] | None = None,
 ) -> Summary:
-    """The flat mean over counted units; J&F is the mean of the two means."""
-    counted = [s for s in scores if s.counted and s.J is not None and s.F is not None]
-    J, F = mean([s.J for s in counted if s.J is not None]), mean([s.F for s in counted if s.F is not None])
+    """The flat mean over counted units; J&F is the mean of the two means.
+
+    Args:
+        values: the protocol's metrics where they are not J&F, J and F alone.
+    """
     return Summary(
-        J=J,
-        F=F,
-        J_and_F=None if J is None or F is None else (J + F) / 2,
+        values=j_and_f(scores) if values is None else values,
         counts=count_statuses(scores),
-        n_counted=len(counted),
+        n_counted=sum(s.counted and s.J is not None for s in scores),
         extras=dict(extras or {}),
         warnings=tuple(warnings),
     )

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ...benchmarks.protocols import REGISTRY, get_protocol
 from ...benchmarks.protocols.base import TRAITS, Protocol
-from ...benchmarks.results import Result, percent, shown
+from ...benchmarks.results import Result, metric_names, percent, shown
 from ...datasets.errors import RunError
 from ...datasets.types import RVOSDataset
 from ..entries import Checked
@@ -162,7 +162,7 @@ class Board:
             if (cost := _seconds(result)) and (value := result.headline.value) is not None
         ]
         title = f"{self.metrics[0]} against seconds a sentence, on whatever machine each run was made"
-        return section("Cost", cost_plot(title, points, self.metrics[0])) if len(points) > 1 else ""
+        return section("Cost", cost_plot(title, points)) if len(points) > 1 else ""
 
     def _pairs(self) -> list[str]:
         """Every pair with difference, interval and p."""
@@ -181,7 +181,8 @@ class Board:
                 Td.number(str(pair.videos_per_point or "–"), pair.videos_per_point),
             ]
             rows.append(("", "", cells))
-        return [section("Pairs", board(f"Differences in {self.comparison.metric} between runs, clustered by video", heads, rows))]
+        title = f"Differences in {self.comparison.metric} between runs, clustered by video"
+        return [section("Pairs", board(title, heads, rows))]
 
     def _breakdowns(self) -> Iterator[str]:
         """The units' metric by every tag that splits the samples, a column per run."""
@@ -199,7 +200,8 @@ class Board:
                     cells.append(Td.number(percent(mean), mean))
                 rows.append(("", "", cells))
             words = tag.replace("_", " ")
-            yield section(f"By {words}", board(f"{metric.name} by {words}", heads, rows, filtered=False), shown=tag == "kind")
+            table = board(f"{metric.name} by {words}", heads, rows, filtered=False)
+            yield section(f"By {words}", table, shown=tag == "kind")
 
     def _samples(self, out: Path, count: int) -> list[str]:
         assert self.data is not None

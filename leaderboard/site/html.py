@@ -154,7 +154,7 @@ def year_plot(title: str, points: Sequence[tuple[int, float, str]]) -> str:
 
 
 def cost_plot(title: str, points: Sequence[tuple[float, float, str]]) -> str:
-    """J&F in percent against seconds a sentence, which is shown in powers of ten."""
+    """Scores in percent against seconds a sentence, which is shown in powers of ten."""
     powers = range(floor(log10(min(p[0] for p in points))), ceil(log10(max(p[0] for p in points))) + 1)
     shown = [(log10(cost), value, f"{name}, {cost:.3g} s") for cost, value, name in points]
     return _scatter(title, shown, powers, lambda power: f"{10.0**power:g} s")

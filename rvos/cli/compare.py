@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import Annotated
 
 import typer
-
-if TYPE_CHECKING:
-    from ..leaderboard.statistics import Metric
 
 
 def compare(
     runs: Annotated[list[Path], typer.Argument(help="Two or more scored runs, or prediction archives.")],
-    metric: Annotated[str, typer.Option(help="J&F, J or F.")] = "J&F",
+    metric: Annotated[str | None, typer.Option(help="What to compare, e.g. J; by default what ranks runs.")] = None,
     seed: Annotated[int, typer.Option(help="Of the permutation test's random signs.")] = 0,
     json_: Annotated[bool, typer.Option("--json", help="Print as JSON, values 0-1.")] = False,
     markdown: Annotated[Path | None, typer.Option(help="Also write the tables to this file.")] = None,
@@ -26,7 +23,7 @@ def compare(
     from ..leaderboard.opening import compare as compared
     from .output import write_text
 
-    found = compared(*runs, metric=cast("Metric", metric), seed=seed)
+    found = compared(*runs, metric=metric, seed=seed)
     if markdown is not None:
         write_text(markdown, found.to_markdown())
     if json_:

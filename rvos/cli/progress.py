@@ -39,18 +39,18 @@ class EvaluationBar:
             self._bar.stop()
 
     def __call__(self, progress: Progress) -> None:
-        mean = "–" if progress.J_and_F is None else f"{100 * progress.J_and_F:.2f}"
+        mean = f"{progress.metric} so far " + ("–" if progress.value is None else f"{100 * progress.value:.2f}")
         if self._bar is not None:
             task = self._task(self._bar, progress)
             self._bar.update(task, completed=progress.done, mean=mean)  # type: ignore[arg-type]
             self._bar.refresh()
         elif time.monotonic() - self._last_line > SECONDS_BETWEEN_LINES:
             self._last_line = time.monotonic()
-            print(f"{progress.task}: {progress.done} of {progress.total} videos, J&F so far {mean}", file=sys.stderr)
+            print(f"{progress.task}: {progress.done} of {progress.total} videos, {mean}", file=sys.stderr)
 
     def _task(self, bar: RichProgress, progress: Progress) -> int:
         if progress.task not in self._tasks:
-            self._tasks[progress.task] = bar.add_task(progress.task, total=progress.total, mean="–")
+            self._tasks[progress.task] = bar.add_task(progress.task, total=progress.total, mean="")
         return self._tasks[progress.task]
 
 
@@ -65,7 +65,7 @@ def _bar() -> RichProgress:
         MofNCompleteColumn(),
         TextColumn("videos,"),
         TimeRemainingColumn(),
-        TextColumn("left, J&F so far {task.fields[mean]}"),
+        TextColumn("left, {task.fields[mean]}"),
         console=Console(stderr=True),
         auto_refresh=False,
         transient=True,

@@ -152,7 +152,7 @@ def test_several_protocols_lie_side_by_side(tmp_path: Path) -> None:
 def test_a_stamp_that_the_script_contradicts_is_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Different(OtherToyProtocol):
         def aggregate(self, scores: Any) -> Any:
-            return replace(super().aggregate(scores), J=0.5)
+            return replace(super().aggregate(scores), values={"J&F": 0.5, "J": 0.5, "F": 0.5})
 
     data = ToyDataset(2)
     strict, _ = evaluate(masks_for(data), data, protocol=[ToyProtocol(), Different()], out=tmp_path, workers=1)  # type: ignore[misc]

@@ -70,7 +70,8 @@ def summarised(run: Path) -> None:
     from rvos.benchmarks.runs import SummaryRecord
 
     scores = opened.scores()
-    opened.record.summary = SummaryRecord.of(get_protocol("mevis@1").aggregate(scores), scores)
+    protocol = get_protocol("mevis@1")
+    opened.record.summary = SummaryRecord.of(protocol, protocol.aggregate(scores), scores)
     opened.save()
 
 

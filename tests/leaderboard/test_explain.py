@@ -78,7 +78,7 @@ def test_a_script_that_leaves_failures_out_is_recognised_on_real_masks() -> None
     found = explain(PACK / "predictions" / "partial", "69.6", "reasonvos", root=PACK, workers=1)
     assert ("reasonvos@official", "the script's rule") in {(r.protocol, r.missing) for r, _ in found.matches}
     strict = next(r for r in found.readings if (r.protocol, r.missing, r.averaged) == ("reasonvos@1", "0", "protocol"))
-    assert strict.J_and_F == pytest.approx(42.80, abs=0.005)
+    assert strict.headline == pytest.approx(42.80, abs=0.005)
 
 
 def test_no_match_names_the_nearest(folder: Path, dataset: RVOSDataset, capsys: pytest.CaptureFixture[str]) -> None:

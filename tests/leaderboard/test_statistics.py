@@ -152,14 +152,15 @@ def test_runs_of_other_data_or_protocols_are_refused(results: dict[str, Result])
         paired(near, Result(partial, near.scores))
     with pytest.raises(UsageError, match="two runs"):
         compare(near)
-    with pytest.raises(UsageError, match="J&F, J, F"):
-        compare(near, near, metric="IoU", names=("a", "b"))  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="Known: F, J, J&F"):
+        compare(near, near, metric="IoU", names=("a", "b"))
 
 
 def test_a_value_that_is_no_plain_mean_has_no_interval(results: dict[str, Result]) -> None:
     near, far = results["near"], results["far"]
     assert near.record.summary is not None
-    moved = near.record.summary.model_copy(update={"J_and_F": near.summary.J_and_F.model_copy(update={"value": 0.123})})
+    values = {**near.summary.values, "J&F": near.summary.J_and_F.model_copy(update={"value": 0.123})}
+    moved = near.record.summary.model_copy(update={"values": values})
     pair = paired(Result(near.record.model_copy(update={"summary": moved}), near.scores), far)
     assert pair.half_width is None and pair.p is None and "plain mean" in pair.reason
 
