@@ -617,6 +617,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=3, help="rounds of which the median counts (default 3)")
     parser.add_argument("--real", type=Path, help="a ReasonVOS folder with predictions/<name> to measure on as well")
     parser.add_argument("--longest", type=int, default=2000, help="frames of the long 1080p video (default 2000)")
+    parser.add_argument("--shared", type=int, default=100, help="frames of the videos that workers share (default 100)")
     parser.add_argument("--write", type=Path, help="also write the report to this Markdown file")
     options = parser.parse_args(arguments)
 
@@ -633,7 +634,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         found = workloads(Path(folder), options.frames, options.real)
         for work in found:
             rows += measure(work, tools, options.rounds)
-        workers = measure_workers(repeated(found[1], 30, 100, Path(folder) / "workers"), options.rounds)
+        workers = measure_workers(repeated(found[1], 30, options.shared, Path(folder) / "workers"), options.rounds)
         peaks = measure_memory(Path(folder), sorted({min(100, options.longest), options.longest}))
     text = report(rows, absent, 4 * options.frames, options.rounds, workers, peaks)
     print(text, end="")

@@ -19,7 +19,18 @@ def test_report_names_workloads_tools_and_what_is_absent(tmp_path: Path, monkeyp
     (real.root / "reasonvos" / "predictions").mkdir()
     (tmp_path / "osvos").rename(real.root / "reasonvos" / "predictions" / "osvos")
     page = tmp_path / "docs" / "benchmarks.md"
-    arguments = ["--frames", "1", "--rounds", "1", "--longest", "3", "--real", str(real.root / "reasonvos")]
+    arguments = [
+        "--frames",
+        "1",
+        "--rounds",
+        "1",
+        "--longest",
+        "3",
+        "--shared",
+        "2",
+        "--real",
+        str(real.root / "reasonvos"),
+    ]
     speed.main([*arguments, "--write", str(page)])
     text = page.read_text(encoding="utf-8")
     assert text.count("| rvos |") == 4 and "real videos" in text
