@@ -40,6 +40,9 @@ HEARTBEAT = 5.0
 #: A process of another machine whose file was not touched for so long is dead, in seconds. Longer than network file
 #: systems keep attributes in their caches (up to 60 s on NFS).
 EXPIRY = 120.0
+#: How long a claim may be without its owner's name, in seconds: a process writes that right after making the file, and
+#: one that is killed in between owns nothing any more.
+NAMELESS = 10.0
 #: How often to try to write into a folder that others may be removing.
 ATTEMPTS = 20
 #: How long to wait for the lock before something must be wrong, in seconds.
@@ -167,7 +170,7 @@ class Session:
             owner = claim.read_text(encoding="utf-8")
             if owner:
                 return self._is_alive(owner)
-            return self._now() - claim.stat().st_mtime < EXPIRY  # created this moment, its name is not in it yet
+            return self._now() - claim.stat().st_mtime < NAMELESS
         except FileNotFoundError:
             return False
 

@@ -559,6 +559,12 @@ class Run:
         with _explained(self.path):
             replace_file(self.path / PREDICTIONS_FILE, "".join(line.model_dump_json() + "\n" for line in lines))
 
+    def clear_half_written(self) -> None:
+        """Remove the temporary files that killed processes left; call it where none is at work."""
+        for pattern in (f".{RUN_FILE}.*", f".{PREDICTIONS_FILE}.*", f"{MASKS_FOLDER}/.*"):
+            for half_written in self.path.glob(pattern):
+                half_written.unlink(missing_ok=True)
+
     def _append(self, name: str, lines: Sequence[str]) -> None:
         with _explained(self.path):
             append_lines(self.path / name, lines)

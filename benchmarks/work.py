@@ -152,8 +152,7 @@ def _begin(run: Run, session: Session, dataset: RVOSDataset, videos: Sequence[Vi
     kept = {} if resume == "always" else finished_videos(run, dataset, videos)
     run.replace_predictions([line for lines in kept.values() for line in lines])
     session.clear()
-    for half_written in run.masks.glob(".*"):
-        half_written.unlink(missing_ok=True)  # by processes that were killed
+    run.clear_half_written()
     return [video for video in videos if video.id not in kept]
 
 
