@@ -65,7 +65,7 @@ def export(
 ) -> None:
     """Write a dataset as parquet that Hugging Face datasets, and rvos itself, read without unpacking."""
     from ..datasets.errors import UnknownNameError
-    from ..datasets.parquet import export_parquet
+    from ..datasets.parquet_export import export_parquet
     from ..datasets.registry import load
     from .bar import Bar
 

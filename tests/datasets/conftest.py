@@ -1,4 +1,4 @@
-"""The four benchmarks' layouts at a small size, written once; tests that change files take a copy."""
+"""The benchmarks' layouts at a small size, written once; tests that change files take a copy."""
 
 from __future__ import annotations
 
@@ -17,7 +17,12 @@ LAYOUT_SPLITS = {
     "mevis": ("train", "valid_u", "valid"),
     "ref-youtube-vos": ("train", "valid"),
     "ref-davis17": ("train", "valid"),
+    "revos": ("valid",),
+    "long-rvos": ("train", "valid", "test"),
+    "groundmore": ("test",),
 }
+#: layouts that hold sentences without a target
+NO_TARGET = ("mevis", "revos")
 
 
 @pytest.fixture(scope="session")
@@ -31,7 +36,7 @@ def layouts(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 kinds = {"no_target": True}
             wanted = (
                 ("attribute", "motion", "temporal", "no-target")
-                if layout == "mevis"
+                if layout in NO_TARGET
                 else ("attribute", "motion", "temporal")
             )
             write(layout, root / layout, generate("valid", 2, number, **SIZE, kinds=wanted), split=split, **kinds)
@@ -46,3 +51,22 @@ def copy_of(layouts: Path, tmp_path: Path) -> Callable[[str], Path]:
         return Path(shutil.copytree(layouts / layout, tmp_path / layout))
 
     return copy
+
+
+@pytest.fixture(scope="session")
+def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A root of ReasonShapes: four videos of four frames of 36 x 48, with several targets and none."""
+    root = tmp_path_factory.mktemp("shapes") / "shapes"
+    write("reasonvos", root, generate("valid", 4, 0, height=36, width=48, n_frames=4))
+    return root
+
+
+@pytest.fixture(scope="session")
+def exported(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its parquet export, in several files."""
+    from rvos.datasets.parquet_export import export_parquet
+    from rvos.datasets.registry import load
+
+    out = tmp_path_factory.mktemp("export") / "shapes"
+    export_parquet(load("reasonshapes/valid", shapes), out, shard_bytes=4000)
+    return out
