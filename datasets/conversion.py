@@ -1,4 +1,4 @@
-"""Any of the four layouts from any dataset: what fits is written exactly, what does not fit is listed."""
+"""Any of the layouts from any dataset: what fits is written exactly, what does not fit is listed."""
 
 from __future__ import annotations
 
@@ -16,10 +16,13 @@ from .layouts.writers import (
     How,
     Job,
     Loss,
+    write_groundmore,
+    write_long_rvos,
     write_mevis,
     write_reasonvos,
     write_ref_davis17,
     write_ref_youtube_vos,
+    write_revos,
 )
 from .mevis import MeViS
 from .ref_davis17 import RefDAVIS17
@@ -47,11 +50,15 @@ LAYOUTS = {
     "mevis": Layout(write_mevis, ("valid_u", "train", "valid"), ("valid",)),
     "ref-youtube-vos": Layout(write_ref_youtube_vos, ("valid", "train"), ("valid",)),
     "ref-davis17": Layout(write_ref_davis17, ("valid", "train")),
+    "revos": Layout(write_revos, ("valid", "train")),
+    "long-rvos": Layout(write_long_rvos, ("valid", "train", "test")),
+    "groundmore": Layout(write_groundmore, ("test", "trainval")),
 }
 
 #: what the loaders and converters read of a video and of an expression; anything else in a file is not carried over
-_VIDEO_FIELDS = {"frames", "expressions", "source", "vid_id", KEY}
-_EXPRESSION_FIELDS = {"exp", "obj_id", "anno_id", "exp_id", "exp_text", "is_sent"}
+_VIDEO_FIELDS = {"frames", "expressions", "questions", "source", "vid_id", "height", "width", KEY}
+_EXPRESSION_FIELDS = {"exp", "obj_id", "anno_id", "exp_id", "exp_text", "is_sent", "type_id", "type"}
+_EXPRESSION_FIELDS |= {"question", "q_type", "action_start", "action_end"}
 _REASONSHAPES_FIELDS = {"object_ids", "kind", "tags"}
 
 
@@ -99,7 +106,8 @@ def convert(
     Args:
         dataset: opened by ``load``; DAVIS's own folders with ``layout="original"``.
         layout: ``reasonvos``, ``mevis[/valid_u|train|valid]``, ``ref-youtube-vos[/valid|train]``,
-            ``ref-davis17[/valid|train]``.
+            ``ref-davis17[/valid|train]``, ``revos[/valid|train]``, ``long-rvos[/valid|train|test]``,
+            ``groundmore[/test|trainval]``.
         out: the new root. What is already there is never overwritten; another split may be added to it.
         frames: ``link`` the frames' files (copied where the disk differs), ``copy`` them, or leave them out: ``none``.
         progress: called after every video.
@@ -117,7 +125,7 @@ def convert(
     origin, fingerprint = origin_of(dataset), dataset.fingerprint
     out.absolute().parent.mkdir(parents=True, exist_ok=True)
     with staged(out.absolute()) as stage:
-        job = Job(stage, split, origin, frames)
+        job = Job(stage, split, origin, frames, keeps_ids=bool(getattr(dataset, "unique_object_ids", False)))
         _unread_fields(dataset, origin, job)
         LAYOUTS[name].write(job, _counted(contents(dataset), len(dataset.videos), progress))
         done = Conversion(
@@ -171,7 +179,7 @@ def _unread_fields(dataset: RVOSDataset, origin: str, job: Job) -> None:
     for video_id, entry in read_json(path)["videos"].items() if path is not None else ():
         for key in entry.keys() - _VIDEO_FIELDS:
             job.losses.add(f"fields '{key}' of videos", video_id)
-        listed = entry["expressions"]
+        listed = entry["expressions"] if "expressions" in entry else entry["questions"]
         for fields in listed.values() if isinstance(listed, dict) else listed:
             for key in fields.keys() - known:
                 job.losses.add(f"fields '{key}' of sentences", video_id)

@@ -6,7 +6,7 @@ import json
 import os
 import re
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,12 +59,24 @@ def read_meta(path: Path, text_key: str = "exp", required: Sequence[str] = ()) -
         AnnotationErrors: with every entry that is not as expected.
         DatasetError: missing or unreadable file.
     """
+    return parse_meta(path, read_videos(path), text_key, required)
+
+
+def read_videos(path: Path) -> dict[str, Any]:
+    """What the file holds under ``videos``, by name. Raises DatasetError where that is no object or empty."""
     content = read_json(path)
     videos = content.get("videos") if isinstance(content, dict) else None
     if not isinstance(videos, dict):
         raise DatasetError(f"{path}: expected an object with the key 'videos'; is this a meta_expressions.json?")
     if not videos:
         raise DatasetError(f"{path}: lists no videos; download the file again.")
+    return videos
+
+
+def parse_meta(
+    path: Path, videos: Mapping[str, Any], text_key: str = "exp", required: Sequence[str] = ()
+) -> list[MetaVideo]:
+    """The videos of a file whose entries were brought into the form of ``read_meta``. Raises as it does."""
     complaints: list[str] = []
     parsed = [_parse_video(name, entry, text_key, required, complaints) for name, entry in videos.items()]
     if complaints:

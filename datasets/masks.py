@@ -42,6 +42,28 @@ class GreyPngMasks:
 
 
 @dataclass(frozen=True)
+class SparsePngMasks:
+    """Binary PNGs of the frames in which the object is seen; a frame without one shows nothing of it (Long-RVOS).
+
+    ``size`` is that of the frames, (height, width).
+    """
+
+    paths: tuple[Path | None, ...]
+    size: tuple[int, int]
+
+    def mask(self, index: int) -> BoolMask | None:
+        path = self.paths[index]
+        return np.zeros(self.size, bool) if path is None else png_grey(path) > 0
+
+    def bits(self, index: int) -> BitMask | None:
+        path = self.paths[index]
+        return BitMask.zeros(*self.size) if path is None else png_grey_bits(path)
+
+    def void(self, index: int) -> BoolMask | None:
+        return None
+
+
+@dataclass(frozen=True)
 class LabelMapMasks:
     """One indexed PNG per frame that holds all objects; the target is the union of ``labels``.
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
+from .bitmask import MAX_PIXELS
 from .errors import DatasetError
 from .files import MetaVideo, id_list, read_meta, require_root
 from .frames import FrameFolder
@@ -26,12 +28,17 @@ class MeViS(RVOSDataset):
 
     def __init__(self, root: Path, split: str) -> None:
         require_root(root, f"MeViS ({split})", f"{split}/meta_expressions.json")
-        self.folder = root / split
-        self.meta_file = self.folder / "meta_expressions.json"
-        mask_file = self.folder / "mask_dict.json"
+        self._read(root, split, root / split, "meta_expressions.json")
+
+    def _read(self, root: Path, split: str, folder: Path, meta_name: str, required: Sequence[str] = ()) -> None:
+        """Open the files of ``folder``, whose expressions have the fields ``required`` besides their text."""
+        self.folder = folder
+        self.meta_file = folder / meta_name
+        mask_file = folder / "mask_dict.json"
         self.masks: RleFile | None = open_rle_file(mask_file) if mask_file.exists() else None
-        samples = [sample for entry in read_meta(self.meta_file) for sample in self._samples(entry)]
-        super().__init__(root, split, _version(split, len(samples)), samples)
+        entries = read_meta(self.meta_file, required=required)
+        samples = [sample for entry in entries for sample in self._samples(entry)]
+        super().__init__(root, split, _version(self.name, split, len(samples)), samples)
 
     def ground_truth(self, sample: Sample) -> Masklet | None:
         """The union of the expression's annotations; empty masks for a no-target expression."""
@@ -79,10 +86,13 @@ class MeViS(RVOSDataset):
             entry.id,
             entry.frames,
             FrameFolder(self.folder / "JPEGImages" / entry.id),
-            declared_size=self._size([i for ids in annotated for i in ids or ()]),
+            declared_size=self._size([i for ids in annotated for i in ids or ()]) or _stated_size(entry.fields),
         )
         for (expression_id, fields), ids in zip(entry.expressions, annotated, strict=True):
-            yield Sample(video, Expression(expression_id, fields["exp"], ids))
+            yield Sample(video, self._expression(expression_id, fields, ids))
+
+    def _expression(self, expression_id: str, fields: dict[str, Any], ids: tuple[str, ...] | None) -> Expression:
+        return Expression(expression_id, fields["exp"], ids)
 
     def _size(self, ids: Sequence[str]) -> tuple[int, int] | None:
         """The size that the video's masks state, None where they state none."""
@@ -97,9 +107,16 @@ class MeViS(RVOSDataset):
         return self.masks.source(anno_id)
 
 
-def _version(split: str, n_samples: int) -> str:
+def _stated_size(fields: dict[str, Any]) -> tuple[int, int] | None:
+    """(height, width) of a video whose entry states them (ReVOS), for sentences that all mean nothing."""
+    height, width = fields.get("height"), fields.get("width")
+    stated = isinstance(height, int) and isinstance(width, int) and 0 < height * width <= MAX_PIXELS
+    return (height, width) if stated else None
+
+
+def _version(name: str, split: str, n_samples: int) -> str:
     """v1 and v2 annotate the same videos with the same layout; only the published number of sentences differs."""
     from .cards import load_card
 
-    known = {count.samples: count.version for count in load_card(MeViS.name).counts.get(split, ())}
+    known = {count.samples: count.version for count in load_card(name).counts.get(split, ())}
     return known.get(n_samples) or "unstated"

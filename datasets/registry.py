@@ -64,6 +64,13 @@ DATASETS = {
         {"val": "valid"},
         ("ref_davis17", "ref-davis", "refdavis", "ref_davis"),
     ),
+    "revos": Entry(".revos:ReVOS", ("train", "valid"), ("re-vos",), {"val": "valid"}, ("ReVOS",)),
+    "long-rvos": Entry(
+        ".long_rvos:LongRVOS", ("train", "valid", "test"), ("longrvos",), {"val": "valid"}, ("long_rvos", "Long-RVOS")
+    ),
+    "groundmore": Entry(
+        ".groundmore:GroundMoRe", ("trainval", "test"), ("ground-more",), {}, ("GroundMoRe", "ground_more")
+    ),
     "reasonshapes": Entry(
         ".reasonshapes.loader:ReasonShapes",
         (

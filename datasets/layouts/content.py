@@ -12,8 +12,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..errors import DatasetError
 from ..files import read_json
+from ..masks import EmptyMasks, UnionMasks
 from ..mevis import MeViS
 from ..types import BoolMask, Expression, Masklet, MaskSource, RVOSDataset, Sample, Video
 
@@ -103,12 +106,32 @@ def targets_of(content: VideoContent) -> Targets:
         if truth is None:
             named.append(None)
         elif ids is not None and all(i in content.objects for i in ids):
-            named.append(tuple(dict.fromkeys(ids)))
+            unique = tuple(dict.fromkeys(ids))
+            if is_union(truth, [content.objects[i] for i in unique]):
+                named.append(unique)
+            else:  # the objects for some of the time (GroundMoRe), or drawn anew
+                masks[f"expression-{expression.layout_id}"] = truth
+                named.append((f"expression-{expression.layout_id}",))
         else:
             name = "+".join(ids) if ids else f"expression-{expression.layout_id}"
             masks.setdefault(name, truth)
             named.append((name,))
     return Targets(masks, tuple(named))
+
+
+def is_union(truth: Masklet, objects: Sequence[Masklet]) -> bool:
+    """Whether a target is all of its objects in every frame: by its source, or else by its pixels."""
+    parts = truth.source.parts if isinstance(truth.source, UnionMasks) else (truth.source,)
+    if {source for source in parts if not isinstance(source, EmptyMasks)} == {m.source for m in objects}:
+        return True
+    return all(_same(truth.mask(i), [m.mask(i) for m in objects]) for i in range(len(truth)))
+
+
+def _same(mask: BoolMask | None, parts: Sequence[BoolMask | None]) -> bool:
+    there = [part for part in parts if part is not None]
+    if mask is None or not there:
+        return (mask is None or not mask.any()) and not there
+    return bool(np.array_equal(mask, np.logical_or.reduce(there)))
 
 
 def kept_expression(expression: Expression) -> dict[str, Any]:
@@ -124,8 +147,9 @@ def kept_expression(expression: Expression) -> dict[str, Any]:
 
 
 def meta_file_of(dataset: RVOSDataset) -> Path | None:
-    """The dataset's ``meta_expressions.json``, None where it has none (DAVIS's own text files)."""
-    files = [path for path in dataset.annotation_files() if path.name == "meta_expressions.json"]
+    """The dataset's file of sentences, None where it has none (DAVIS's own text files)."""
+    own = getattr(dataset, "meta_file", None)
+    files = [path for path in dataset.annotation_files() if path.name == "meta_expressions.json" or path == own]
     return files[0] if files else None
 
 

@@ -10,15 +10,19 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DatasetError, ImageError
-from ..masks import encode_rle
+from ..errors import DatasetError, ImageError, UsageError
+from ..groundmore import CLIP_SPAN, FPS, N_SCORED, action_frames, clip_begin, clock
+from ..groundmore import TYPES as GROUNDMORE_TYPES
+from ..long_rvos import TYPES as LONG_RVOS_TYPES
+from ..masks import decode_rle, encode_rle
+from ..revos import TYPES as REVOS_TYPES
 from ..types import BoolMask, Expression, Masklet, Video
 from .content import FORMAT, KEY, Targets, VideoContent, kept_expression, targets_of
 from .files import JsonObject, made, save_binary, save_indexed
@@ -80,14 +84,17 @@ class Job:
     Attributes:
         stage: the folder that becomes the root.
         split: of the layout, "" where it has none.
-        origin: ``name/split`` of the dataset in which the data began.
+        origin: ``name/split`` of the dataset in which the data began; "" where they begin here, and nothing is kept for
+            a way back.
         frames: whether frame files are hard-linked (copied where the disk differs), copied, or left out.
+        keeps_ids: no two videos of the dataset use one object id, so ids may serve as MeViS's, which are global.
     """
 
     stage: Path
     split: str
     origin: str
     frames: How
+    keeps_ids: bool = False
     losses: Losses = field(default_factory=Losses)
     n_videos: int = 0
     n_expressions: int = 0
@@ -102,8 +109,10 @@ class Job:
         objects: Mapping[str, str],
         unannotated: Mapping[str, list[str]],
     ) -> dict[str, Any]:
-        """The value of the key ``rvos`` of a video. ``objects``: id in this layout -> id in the origin."""
-        return {
+        """The key ``rvos`` of a video with its value. ``objects``: id in this layout -> id in the origin."""
+        if not self.origin:
+            return {}
+        kept = {
             "format": FORMAT,
             "origin": self.origin,
             "source": content.source,
@@ -112,6 +121,7 @@ class Job:
             "unannotated": dict(unannotated),
             "expressions": [kept_expression(e) for e in expressions],
         }
+        return {KEY: kept}
 
     def wrote(self, expressions: Sequence[Expression]) -> None:
         self.n_videos += 1
@@ -152,7 +162,7 @@ def write_reasonvos(job: Job, videos: Iterable[VideoContent]) -> None:
                 "source": content.source,
                 "frames": list(video.frame_names),
                 "expressions": [_reasonvos_expression(e, number, job) for e, number in expressions],
-                KEY: kept,
+                **kept,
             }
             if _fits(video, expressions, job):
                 meta.add(video.id, entry)
@@ -206,42 +216,73 @@ def _write_binary(folder: Path, video: Video, targets: Targets, names: tuple[str
 def write_mevis(job: Job, videos: Iterable[VideoContent]) -> None:
     """RLE per annotation and frame; null is absent, so a frame without annotation cannot be told from one."""
     folder, withheld = made(job.stage / job.split), job.split == "valid"
-    same_ids = job.origin.startswith("mevis/")
-    next_anno = 0
     with ExitStack() as files:
         meta = files.enter_context(JsonObject(folder / "meta_expressions.json", "videos"))
         masks = None if withheld else files.enter_context(JsonObject(folder / "mask_dict.json"))
-        for number, content in enumerate(videos):
-            video, targets = content.video, targets_of(content)
-            annos = {name: name if same_ids else str(next_anno + k) for k, name in enumerate(targets.masks)}
-            next_anno += len(annos)
-            places = {name: k for k, name in enumerate(targets.masks)}
-            expressions, entries = [], {}
-            names_of = _unique_names(content.expressions)
-            for expression, name, means in zip(content.expressions, names_of, targets.of, strict=True):
-                if means is None and not withheld:
-                    job.losses.add("sentences without masks", f"{video.id}/{expression.id}")
-                    continue
-                entries[name] = {"exp": expression.text} | (
-                    {}
-                    if withheld or means is None
-                    else {"obj_id": [places[m] for m in means], "anno_id": [_int(annos[m]) for m in means]}
-                )
-                expressions.append(expression)
-            unannotated: dict[str, list[str]] = {}
-            for name, masklet in targets.masks.items() if masks is not None else ():
-                track, gaps = _track(video, masklet, job)
-                masks.add(annos[name], track)  # type: ignore[union-attr]
-                if gaps:
-                    unannotated[annos[name]] = gaps
-            _place_frames(folder / "JPEGImages" / video.id, video, job)
-            kept = job.kept(content, expressions, {annos[n]: n for n in content.objects}, unannotated)
-            if withheld:
-                job.losses.add("masks of objects, which this split withholds", video.id, count=len(content.objects))
-            if _fits(video, expressions, job):
-                entry = {"expressions": entries, "vid_id": number, "frames": list(video.frame_names), KEY: kept}
-                meta.add(video.id, entry)
-                job.wrote(expressions)
+        for _ in _write_rle(job, videos, folder, meta, masks, lambda content, expression: {}):
+            pass
+
+
+@dataclass(frozen=True)
+class _RleVideo:
+    """What was written of a video: its entry of the meta file, which the caller may add to, and its tracks."""
+
+    content: VideoContent
+    entry: dict[str, Any]
+    tracks: Sequence[Sequence[dict[str, Any] | None]]
+
+
+def _write_rle(
+    job: Job,
+    videos: Iterable[VideoContent],
+    folder: Path,
+    meta: JsonObject,
+    masks: JsonObject | None,
+    fields: Callable[[VideoContent, Expression], dict[str, Any]],
+) -> Iterator[_RleVideo]:
+    """Write videos whose masks are RLE in one file, and give each before its entry is written.
+
+    Args:
+        folder: that of the images.
+        meta, masks: the files; no ``masks`` for a split that withholds them.
+        fields: what an expression has besides text and ids.
+    """
+    same_ids = job.keeps_ids or job.origin.startswith(("mevis/", "revos/"))
+    next_anno = 0
+    for number, content in enumerate(videos):
+        video, targets = content.video, targets_of(content)
+        annos = {name: name if same_ids else str(next_anno + k) for k, name in enumerate(targets.masks)}
+        next_anno += len(annos)
+        places = {name: k for k, name in enumerate(targets.masks)}
+        expressions, entries = [], {}
+        for expression, name, means in zip(
+            content.expressions, _unique_names(content.expressions), targets.of, strict=True
+        ):
+            if means is None and masks is not None:
+                job.losses.add("sentences without masks", f"{video.id}/{expression.id}")
+                continue
+            entries[name] = {"exp": expression.text}
+            if masks is not None and means is not None:
+                entries[name] |= {"obj_id": [places[m] for m in means], "anno_id": [_int(annos[m]) for m in means]}
+            entries[name] |= fields(content, expression)
+            expressions.append(expression)
+        unannotated: dict[str, list[str]] = {}
+        tracks = []
+        for name, masklet in targets.masks.items() if masks is not None else ():
+            track, gaps = _track(video, masklet, job)
+            masks.add(annos[name], track)  # type: ignore[union-attr]
+            tracks.append(track)
+            if gaps:
+                unannotated[annos[name]] = gaps
+        _place_frames(folder / "JPEGImages" / video.id, video, job)
+        kept = job.kept(content, expressions, {annos[n]: n for n in content.objects}, unannotated)
+        if masks is None:
+            job.losses.add("masks of objects, which this split withholds", video.id, count=len(content.objects))
+        if _fits(video, expressions, job):
+            entry = {"expressions": entries, "vid_id": number, "frames": list(video.frame_names), **kept}
+            yield _RleVideo(content, entry, tracks)
+            meta.add(video.id, entry)
+            job.wrote(expressions)
 
 
 def _track(video: Video, masklet: Masklet, job: Job) -> tuple[list[dict[str, Any] | None], list[str]]:
@@ -259,6 +300,197 @@ def _track(video: Video, masklet: Masklet, job: Job) -> tuple[list[dict[str, Any
     _gaps(video, len(gaps), job)
     job.losses.add("void areas of masks, which now count as background", video.id, count=n_void)
     return track, gaps
+
+
+# ReVOS ---------------------------------------------------------------------------------------------------------------
+
+
+def write_revos(job: Job, videos: Iterable[VideoContent]) -> None:
+    """As MeViS, with types of sentences, and beside the masks the union of those that a video's sentences name."""
+    with ExitStack() as files:
+        meta = files.enter_context(JsonObject(job.stage / f"meta_expressions_{job.split}_.json", "videos"))
+        masks = files.enter_context(JsonObject(job.stage / "mask_dict.json"))
+        foreground = files.enter_context(JsonObject(job.stage / "mask_dict_foreground.json"))
+        for written in _write_rle(job, videos, job.stage, meta, masks, _revos_fields):
+            height, width = written.content.video.size
+            written.entry.update(height=height, width=width)
+            named = {k for fields in written.entry["expressions"].values() for k in fields["obj_id"]}
+            unions = [_union_of_rle(rles, named, height, width) for rles in zip(*written.tracks, strict=True)]
+            rles = [encode_rle(union) for union in unions]
+            ratios = [float(union.mean()) for union in unions]
+            foreground.add(written.content.video.id, {"masks_rle": rles, "foreground_ratio": ratios})
+
+
+def _revos_fields(content: VideoContent, expression: Expression) -> dict[str, Any]:
+    kind = expression.tags.get("type")
+    if kind not in REVOS_TYPES.values():
+        kind = expression.kind if expression.object_ids else "no-target"
+    return {"type_id": next(number for number, name in REVOS_TYPES.items() if name == kind)}
+
+
+def _union_of_rle(rles: Sequence[dict[str, Any] | None], named: set[int], height: int, width: int) -> BoolMask:
+    masks = [decode_rle(rle) for k, rle in enumerate(rles) if rle is not None and k in named]
+    union: BoolMask = np.logical_or.reduce([np.zeros((height, width), bool), *masks])
+    return union
+
+
+# Long-RVOS -----------------------------------------------------------------------------------------------------------
+
+
+def write_long_rvos(job: Job, videos: Iterable[VideoContent]) -> None:
+    """A folder of binary masks per object with the frames in which it is seen; groups get folders of their own."""
+    folder = made(job.stage / job.split)
+    with JsonObject(folder / "meta_expressions.json", "videos") as meta:
+        for content in videos:
+            video, targets = content.video, targets_of(content)
+            numbers = {means: number for means, number in _folder_ids(targets).items() if means}
+            expressions, entries = [], {}
+            for expression, name, means in zip(
+                content.expressions, _unique_names(content.expressions), targets.of, strict=True
+            ):
+                place = f"{video.id}/{expression.id}"
+                if not means:
+                    job.losses.add("sentences without masks" if means is None else "sentences without a target", place)
+                    continue
+                kind = _known_type(expression, LONG_RVOS_TYPES, place, job)
+                entries[name] = {"exp": expression.text, "obj_id": _int(numbers[means]), "type": kind}
+                expressions.append(expression)
+            if not _fits(video, expressions, job):
+                continue
+            gaps = {
+                number: _write_sparse(made(folder / "Annotations" / video.id / number), video, targets, means, job)
+                for means, number in numbers.items()
+            }
+            _place_frames(folder / "JPEGImages" / video.id, video, job)
+            objects = {n: means[0] for means, n in numbers.items() if len(means) == 1 and means[0] in content.objects}
+            kept = job.kept(content, expressions, objects, {number: names for number, names in gaps.items() if names})
+            meta.add(video.id, {"expressions": entries, "frames": list(video.frame_names), **kept})
+            job.wrote(expressions)
+
+
+def _write_sparse(folder: Path, video: Video, targets: Targets, names: tuple[str, ...], job: Job) -> list[str]:
+    """Masks of the frames that show anything, of the first one where none does. Gives the frames not annotated."""
+    masklets = [targets.masks[name] for name in names]
+    gaps, n_void, seen = [], 0, False
+    for index, name in enumerate(video.frame_names):
+        mask = _union([m.mask(index) for m in masklets])
+        n_void += any(m.void(index) is not None for m in masklets)
+        if mask is None:
+            gaps.append(name)
+        elif mask.any():
+            save_binary(mask, folder / f"{name}.png")
+            seen = True
+    if not seen:
+        save_binary(np.zeros(video.size, bool), folder / f"{video.frame_names[0]}.png")
+    _beyond(video, masklets, job)
+    _gaps(video, len(gaps), job)
+    job.losses.add("void areas of masks, which now count as background", video.id, count=n_void)
+    return gaps
+
+
+def _known_type(expression: Expression, known: Sequence[str], place: str, job: Job) -> str:
+    """The sentence's type where the layout knows it, else the layout's last."""
+    found = str(expression.tags.get("type", ""))
+    if found in known:
+        return found
+    job.losses.add(f"sentences of no known type, written as {known[-1]}", place, kept=True)
+    return known[-1]
+
+
+# GroundMoRe ----------------------------------------------------------------------------------------------------------
+
+
+def write_groundmore(job: Job, videos: Iterable[VideoContent]) -> None:
+    """Label maps of a clip's objects, and for every sentence the seconds in which its object is meant.
+
+    Raises:
+        UsageError: frames are left out, although in this layout nothing else lists them.
+    """
+    if job.frames == "none":
+        raise UsageError("In the layout groundmore the images list the frames; convert with frames='link' or 'copy'.")
+    with JsonObject(job.stage / f"{job.split}_v2.json", "videos") as meta:
+        for content in videos:
+            clip = _clip(content.video, job)
+            labels = _labels(clip.video, Targets(content.objects, ()), job)
+            expressions, entries = [], {}
+            for expression, name, truth in zip(
+                content.expressions, _unique_names(content.expressions), content.truths, strict=True
+            ):
+                place = f"{content.video.id}/{expression.id}"
+                object_id = (expression.object_ids or ("",))[0]
+                moment = _moment(expression, truth, content.objects, clip)
+                if moment is None or object_id not in labels:
+                    job.losses.add("sentences about no object, several, or one in moments of no whole seconds", place)
+                    continue
+                kind = _known_type(expression, GROUNDMORE_TYPES, place, job)
+                entries[name] = {"question": expression.text, "obj_id": labels[object_id], "q_type": kind}
+                entries[name] |= dict(zip(("action_start", "action_end"), moment.split("-"), strict=True))
+                expressions.append(expression)
+            if not _fits(content.video, expressions, job):
+                continue
+            folder = job.stage / "annotations" / clip.name
+            numbered = replace(content.video, frame_names=tuple(f"frame_{i:06d}" for i in clip.numbers))
+            masks = Targets(content.objects, ())
+            gaps = _write_maps(made(folder / "masks"), numbered, masks, labels, job, keep_void=False)
+            _place_frames(folder / "images", clip.video, job)
+            names = dict(zip(numbered.frame_names, content.video.frame_names, strict=True))
+            unannotated = {label: [names[name] for name in frames] for label, frames in gaps.items()}
+            kept = job.kept(content, expressions, {str(k): name for name, k in labels.items()}, unannotated)
+            meta.add(clip.name, {"questions": entries, **kept})
+            job.wrote(expressions)
+
+
+@dataclass(frozen=True)
+class _Clip:
+    """A video as a clip: its name there, the frames that are written, and the numbers of those with masks."""
+
+    name: str
+    video: Video
+    numbers: tuple[int, ...]
+
+
+def _clip(video: Video, job: Job) -> _Clip:
+    """The clip, with the frames around the scored ones where these have files."""
+    around = video.context_names
+    whole = around if around and all(video.source and video.source.path(name) for name in around) else ()
+    if around and not whole and around != video.frame_names:
+        job.losses.add("frames around the scored ones", video.id, count=len(around) - len(video))
+    frames = whole or video.frame_names
+    if list(frames) != sorted(frames):
+        job.losses.add("orders of frames that are not those of their names", video.id)
+    job.losses.add(f"frames beyond the {N_SCORED} that are scored", video.id, count=max(0, len(video) - N_SCORED))
+    name = video.id
+    if not CLIP_SPAN.search(name):
+        name += f"_0000_{clock(-(-len(frames) // FPS)).replace(':', '')}"
+        job.losses.add("names of videos, which now end in their times", video.id)
+    places = {frame: i for i, frame in enumerate(sorted(frames))}
+    written = replace(video, frame_names=tuple(frames), context_names=())
+    return _Clip(name, written, tuple(places[frame] for frame in video.frame_names))
+
+
+def _moment(expression: Expression, truth: Masklet | None, objects: Mapping[str, Masklet], clip: _Clip) -> str | None:
+    """The times ``mm:ss-mm:ss`` in which the target is its one object, and outside of which it is empty."""
+    ids = expression.object_ids or ()
+    if truth is None or len(ids) != 1 or ids[0] not in objects:
+        return None
+    there = [_possible(truth.mask(k), objects[ids[0]].mask(k)) for k in range(len(clip.numbers))]
+    fits = dict(zip(clip.numbers, there, strict=True))
+    last = -(-len(clip.video) // FPS)
+    begin = clip_begin(clip.name)
+    spans = ((s, e) for s in range(last) for e in range(last, s, -1))
+    known = [str(expression.tags["action"])] if "action" in expression.tags else []
+    for action in (*known, *(f"{clock(begin + s)}-{clock(begin + e)}" for s, e in spans)):
+        during = action_frames(clip.name, action)
+        if all((number in during) in possible for number, possible in fits.items()):
+            return action
+    return None
+
+
+def _possible(target: BoolMask | None, own: BoolMask | None) -> set[bool]:
+    """Whether a frame may lie in the action (True: the target is the object), outside of it (False: it is empty)."""
+    if target is None or own is None:
+        return {True, False} if target is None and own is None else set()
+    return {inside for inside, fits in ((True, np.array_equal(target, own)), (False, not target.any())) if fits}
 
 
 # Ref-YouTube-VOS -----------------------------------------------------------------------------------------------------
@@ -291,7 +523,7 @@ def write_ref_youtube_vos(job: Job, videos: Iterable[VideoContent]) -> None:
             )
             _place_frames(folder / "JPEGImages" / video.id, video, job)
             kept = job.kept(content, content.expressions, objects, {})
-            meta.add(video.id, {"expressions": entries, "frames": list(video.frame_names), KEY: kept})
+            meta.add(video.id, {"expressions": entries, "frames": list(video.frame_names), **kept})
             job.wrote(content.expressions)
 
 
@@ -367,7 +599,7 @@ def _write_label_maps(job: Job, videos: Iterable[VideoContent], split: str, nami
             listed = {str(label): {"category": "unknown"} for label in labels.values()}
             objects.add(video.id, {"objects": listed})
             kept = job.kept(content, expressions, {str(labels[n]): n for n in content.objects if n in labels}, gaps)
-            meta.add(video.id, {"expressions": entries, "frames": list(video.frame_names), KEY: kept})
+            meta.add(video.id, {"expressions": entries, "frames": list(video.frame_names), **kept})
             job.wrote(expressions)
 
 

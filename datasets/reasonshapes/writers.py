@@ -21,13 +21,19 @@ from PIL import Image
 
 from ..errors import UnknownNameError
 from ..layouts.files import JsonObject, made, save_binary, save_indexed, staged
-from ..layouts.writers import FIRST_GROUP, NO_OBJECT
+from ..layouts.writers import (
+    FIRST_GROUP,
+    NO_OBJECT,
+    Job,
+    write_groundmore,
+    write_long_rvos,
+    write_revos,
+)
 from ..masks import encode_rle
+from .contents import SOURCE, Adapt, VideoContent, contents, for_groundmore, for_long_rvos, for_revos
 from .davis import ANNOTATORS, DavisObject, describe_objects
 from .generate import GeneratedSample, GeneratedVideo, generate
 from .programs import to_json
-
-SOURCE = "ReasonShapes"
 
 
 @dataclass(frozen=True)
@@ -81,6 +87,13 @@ def write(
     seen in frame 0. Split ``valid`` has the original folders (``DAVIS``, ``davis_text_annotations``) and the converted
     ones (``valid``, ``meta_expressions/valid``); ``train`` the converted ones alone. The videos' own sentences are not
     used.
+
+    ``revos``: as ``mevis`` with types of sentences, in one folder; ``mask_dict_foreground.json`` beside the masks.
+    No-target sentences are its third type.
+
+    ``long-rvos``: a folder of 0/255 masks per thing with the frames in which it is seen.
+
+    ``groundmore``: label maps of clips at six frames a second; every second question means the first half of its clip.
 
     Args:
         layout: one of the above.
@@ -397,6 +410,12 @@ class _Counts:
                 self.n_expressions += len(samples)
                 yield video, samples
 
+    def all(self, videos: Iterable[GeneratedVideo]) -> Iterator[GeneratedVideo]:
+        """The videos as they are, counted."""
+        for video in videos:
+            self.n_videos, self.n_expressions = self.n_videos + 1, self.n_expressions + len(video.samples)
+            yield video
+
     def written(self, root: Path) -> Written:
         return Written(root, self.n_videos, self.n_expressions, self.n_left_out)
 
@@ -432,11 +451,30 @@ def _tracks(pool: int, n_frames: int, height: int, width: int) -> list[list[str]
     return tracks[:pool]
 
 
+# Layouts that are written as conversions write them ------------------------------------------------------------------
+
+
+def _as_converted(write_layout: Callable[[Job, Iterable[VideoContent]], None], adapt: Adapt, name: str) -> Writer:
+    """A writer from that of conversions; ``adapt`` brings a video into the benchmark's terms."""
+
+    def writer(stage: Path, root: Path, videos: Iterable[GeneratedVideo], options: Options) -> Written:
+        counts = _Counts()
+        job = Job(stage, options.split, "", "copy")
+        given = counts.all(videos)
+        write_layout(job, contents(given, adapt, name, options.frame_step, options.jpeg_quality))
+        return Written(root, job.n_videos, job.n_expressions, counts.n_expressions - job.n_expressions)
+
+    return writer
+
+
 Writer = Callable[[Path, Path, Iterable[GeneratedVideo], Options], Written]
 _LAYOUTS: dict[str, tuple[tuple[str, ...], int, Writer]] = {
     "reasonvos": (("",), 1, _write_reasonvos),
     "mevis": (("valid_u", "train", "valid"), 1, _write_mevis),
     "ref-youtube-vos": (("valid", "train"), 5, _write_ref_youtube_vos),
     "ref-davis17": (("valid", "train"), 1, _write_ref_davis17),
+    "revos": (("valid", "train"), 1, _as_converted(write_revos, for_revos, "{:05d}")),
+    "long-rvos": (("valid", "train", "test"), 1, _as_converted(write_long_rvos, for_long_rvos, "{:05d}")),
+    "groundmore": (("test", "trainval"), 1, _as_converted(write_groundmore, for_groundmore, "frame_{:06d}")),
 }
 LAYOUTS = tuple(_LAYOUTS)

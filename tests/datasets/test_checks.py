@@ -30,6 +30,9 @@ def found(report: CheckReport) -> set[tuple[str, str]]:
         "ref-youtube-vos/train",
         "ref-youtube-vos/valid",
         "ref-davis17/valid",
+        "revos/valid",
+        "long-rvos/valid",
+        "groundmore/test",
     ],
 )
 def test_good_data_have_no_errors(layouts: Path, name: str) -> None:

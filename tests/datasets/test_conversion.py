@@ -72,6 +72,9 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("mevis", "valid_u"),
         ("ref-youtube-vos", "train"),
         ("ref-davis17", None),
+        ("revos", "valid"),
+        ("long-rvos", "valid"),
+        ("groundmore", "test"),
     ):
         videos = generate("valid", 2, 3, **SIZE, n_sentences=3, kinds=("attribute", "temporal"))
         write(layout, root / layout, videos, split=split or None)
@@ -83,6 +86,9 @@ CIRCLES = {
     "mevis": ("mevis/valid_u", ["ref-youtube-vos/train", "ref-davis17", "reasonvos", "mevis"]),
     "ref-youtube-vos": ("ref-youtube-vos/train", ["reasonvos", "mevis/train", "ref-davis17", "ref-youtube-vos/train"]),
     "ref-davis17": ("ref-davis17/valid", ["reasonvos", "ref-youtube-vos/train", "mevis", "ref-davis17"]),
+    "revos": ("revos/valid", ["mevis", "long-rvos", "ref-youtube-vos/train", "revos"]),
+    "long-rvos": ("long-rvos/valid", ["revos", "reasonvos", "ref-davis17", "long-rvos"]),
+    "groundmore": ("groundmore/test", ["mevis", "long-rvos", "reasonvos", "revos", "groundmore"]),
 }
 
 
