@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from ..datasets.errors import UsageError
 from ..datasets.images import write_png
 from ..datasets.types import BoolMask, Video
+from ..datasets.video_files import open_video
 from .predictor import VideoLisaPredictor
 from .prefix import VideoPrefix
 from .prompts import question
-from .video_files import OverlayWriter, open_video
+from .video_files import OverlayWriter
 
 OverlayFormat = Literal["mp4", "gif"]
 

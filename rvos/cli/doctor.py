@@ -12,6 +12,7 @@ import typer
 
 #: extra -> the packages by which it is recognised
 EXTRAS = {
+    "video": ("av",),
     "models": ("torch", "transformers", "sentencepiece", "safetensors", "av"),
     "train": ("peft",),
     "hub": ("datasets", "huggingface_hub"),

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +8,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rvos.datasets.errors import DatasetError, ImageError, UsageError
+from rvos.datasets.errors import UsageError
+from rvos.datasets.video_files import open_video
 from rvos.videolisa.chat import chat, paint
 from rvos.videolisa.predictor import VideoLisaPredictor
 from rvos.videolisa.speed import moving_video
-from rvos.videolisa.video_files import KEPT_FRAMES, OverlayWriter, VideoFile, open_video
+from rvos.videolisa.video_files import OverlayWriter
 
-COUNT = KEPT_FRAMES + 8
+COUNT = 40
 
 
 @pytest.fixture(scope="module")
@@ -26,41 +26,6 @@ def mp4(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for index in range(COUNT):
             writer.write(np.full((48, 64, 3), 5 * index, np.uint8))
     return path
-
-
-def test_video_files_read_in_any_order(mp4: Path) -> None:
-    video = open_video(mp4)
-    assert len(video) == COUNT and video.size == (48, 64) and video.fps == 10
-    for index in (0, 30, 39, 38, 2, 39, 7):
-        assert abs(float(video.frame(index).mean()) - 5 * index) < 4
-    again = pickle.loads(pickle.dumps(video))
-    assert again == video and np.array_equal(again.frame(3), video.frame(3))
-    with pytest.raises(ImageError, match=f"ends after {COUNT} frames"):
-        VideoFile(mp4).read("00099")
-
-
-def test_ascending_reads_decode_once(mp4: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from rvos.videolisa import video_files
-
-    opened: list[Path] = []
-    decode = video_files._decode
-    monkeypatch.setattr(video_files, "_decode", lambda file: opened.append(file) or decode(file))
-    source = VideoFile(mp4)
-    for index in range(COUNT):
-        source.read(f"{index:05d}")
-        source.read(f"{max(0, index - 5):05d}")
-    assert len(opened) == 1
-
-
-def test_things_that_are_no_video(tmp_path: Path) -> None:
-    (tmp_path / "text.mp4").write_text("no video")
-    with pytest.raises(DatasetError, match="cannot be decoded"):
-        open_video(tmp_path / "text.mp4")
-    with pytest.raises(DatasetError, match="No video at"):
-        open_video(tmp_path / "nothing.mp4")
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(DatasetError, match="holds no frames"):
-        open_video(tmp_path / "empty")
 
 
 def test_paint_is_half_image_half_colour() -> None:
