@@ -12,10 +12,8 @@ from .errors import UnknownNameError, UsageError
 from .files import read_json
 from .layouts.content import KEY, VideoContent, contents, is_kept, meta_file_of, origin_of
 from .layouts.files import staged
+from .layouts.job import How, Job, Loss
 from .layouts.writers import (
-    How,
-    Job,
-    Loss,
     write_groundmore,
     write_long_rvos,
     write_mevis,

@@ -1,2 +1,2 @@
-"""Writing the on-disk layouts of the four benchmarks: ``files`` makes the files, ``content`` says what a layout can be
-filled with, ``writers`` has one function a layout."""
+"""Writing the on-disk layouts of the benchmarks: ``files`` makes the files, ``content`` says what a layout can be
+filled with, ``job`` counts what becomes of it, ``writers`` has one function a layout."""

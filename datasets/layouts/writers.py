@@ -6,13 +6,11 @@ one frame.
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,108 +22,26 @@ from ..long_rvos import TYPES as LONG_RVOS_TYPES
 from ..masks import decode_rle, encode_rle
 from ..revos import TYPES as REVOS_TYPES
 from ..types import BoolMask, Expression, Masklet, Video
-from .content import FORMAT, KEY, Targets, VideoContent, kept_expression, targets_of
+from .content import Targets, VideoContent, targets_of
 from .files import JsonObject, made, save_binary, save_indexed
-
-How = Literal["link", "copy", "none"]
+from .job import (
+    Job,
+    as_number,
+    count_beyond,
+    count_gaps,
+    fits,
+    is_number,
+    place_frames,
+    track_of,
+    union_of,
+    unique_names,
+)
 
 VOID = 255
 ANNOTATORS = 4
 NO_OBJECT, FIRST_GROUP = 0, 1000
 """Object ids in the ReasonVOS layout, which knows one object per expression: 0 where there is no target, and ids from
 1000 on for targets of several things."""
-
-
-@runtime_checkable
-class HasBytes(Protocol):
-    """A frame source that keeps image files inside a larger one."""
-
-    def encoded(self, name: str) -> tuple[bytes, str]:
-        """The bytes of the frame's file and its ending. Raises DatasetError."""
-        ...
-
-
-@dataclass
-class Loss:
-    """Something that the layout has no place for.
-
-    Attributes:
-        what: in words.
-        count: how often.
-        example: the first place.
-        kept: whether it is written under the key ``rvos``, so that a conversion back restores it.
-    """
-
-    what: str
-    count: int
-    example: str
-    kept: bool
-
-    def __str__(self) -> str:
-        fate = "kept for the way back" if self.kept else "lost"
-        return f"{fate}: {self.count} {self.what}, first {self.example}."
-
-
-@dataclass
-class Losses:
-    """Losses by kind, in the order of their first occurrence."""
-
-    found: dict[str, Loss] = field(default_factory=dict)
-
-    def add(self, what: str, example: str, *, count: int = 1, kept: bool = False) -> None:
-        if count:
-            self.found.setdefault(what, Loss(what, 0, example, kept)).count += count
-
-
-@dataclass
-class Job:
-    """One conversion: where it writes, and what it counts.
-
-    Attributes:
-        stage: the folder that becomes the root.
-        split: of the layout, "" where it has none.
-        origin: ``name/split`` of the dataset in which the data began; "" where they begin here, and nothing is kept for
-            a way back.
-        frames: whether frame files are hard-linked (copied where the disk differs), copied, or left out.
-        keeps_ids: no two videos of the dataset use one object id, so ids may serve as MeViS's, which are global.
-    """
-
-    stage: Path
-    split: str
-    origin: str
-    frames: How
-    keeps_ids: bool = False
-    losses: Losses = field(default_factory=Losses)
-    n_videos: int = 0
-    n_expressions: int = 0
-    n_linked: int = 0
-    n_copied: int = 0
-    n_encoded: int = 0
-
-    def kept(
-        self,
-        content: VideoContent,
-        expressions: Sequence[Expression],
-        objects: Mapping[str, str],
-        unannotated: Mapping[str, list[str]],
-    ) -> dict[str, Any]:
-        """The key ``rvos`` of a video with its value. ``objects``: id in this layout -> id in the origin."""
-        if not self.origin:
-            return {}
-        kept = {
-            "format": FORMAT,
-            "origin": self.origin,
-            "source": content.source,
-            "fps": content.video.fps,
-            "objects": dict(objects),
-            "unannotated": dict(unannotated),
-            "expressions": [kept_expression(e) for e in expressions],
-        }
-        return {KEY: kept}
-
-    def wrote(self, expressions: Sequence[Expression]) -> None:
-        self.n_videos += 1
-        self.n_expressions += len(expressions)
 
 
 # ReasonVOS -----------------------------------------------------------------------------------------------------------
@@ -147,7 +63,7 @@ def write_reasonvos(job: Job, videos: Iterable[VideoContent]) -> None:
             for names, number in numbers.items():
                 folder = made(job.stage / "Annotations" / f"{prefix}{number}")
                 _write_binary(folder, video, targets, names, job)
-            _place_frames(job.stage / "JPEGImages" / video.id, video, job)
+            place_frames(job.stage / "JPEGImages" / video.id, video, job)
             kept = job.kept(
                 content,
                 [e for e, _ in expressions],
@@ -164,7 +80,7 @@ def write_reasonvos(job: Job, videos: Iterable[VideoContent]) -> None:
                 "expressions": [_reasonvos_expression(e, number, job) for e, number in expressions],
                 **kept,
             }
-            if _fits(video, expressions, job):
+            if fits(video, expressions, job):
                 meta.add(video.id, entry)
                 job.wrote([e for e, _ in expressions])
 
@@ -172,7 +88,7 @@ def write_reasonvos(job: Job, videos: Iterable[VideoContent]) -> None:
 def _reasonvos_expression(expression: Expression, number: str, job: Job) -> dict[str, Any]:
     fields: dict[str, Any] = {
         "obj_id": int(number) if number.isdecimal() else number,
-        "exp_id": int(expression.layout_id) if _is_number(expression.layout_id) else expression.layout_id,
+        "exp_id": int(expression.layout_id) if is_number(expression.layout_id) else expression.layout_id,
         "exp_text": expression.text,
         "is_sent": expression.is_sentence,
     }
@@ -202,11 +118,11 @@ def _write_binary(folder: Path, video: Video, targets: Targets, names: tuple[str
     masklets = [targets.masks[name] for name in names]
     n_void = 0
     for index, name in enumerate(video.frame_names):
-        mask = _union([m.mask(index) for m in masklets]) if masklets else np.zeros(video.size, bool)
+        mask = union_of([m.mask(index) for m in masklets]) if masklets else np.zeros(video.size, bool)
         n_void += any(m.void(index) is not None for m in masklets)
         if mask is not None:
             save_binary(mask, folder / f"{name}.png")
-    _beyond(video, masklets, job)
+    count_beyond(video, masklets, job)
     job.losses.add("void areas of masks, which now count as background", f"{video.id} ({names})", count=n_void)
 
 
@@ -254,52 +170,36 @@ def _write_rle(
         annos = {name: name if same_ids else str(next_anno + k) for k, name in enumerate(targets.masks)}
         next_anno += len(annos)
         places = {name: k for k, name in enumerate(targets.masks)}
-        expressions, entries = [], {}
+        expressions: list[Expression] = []
+        entries: dict[str, dict[str, Any]] = {}
         for expression, name, means in zip(
-            content.expressions, _unique_names(content.expressions), targets.of, strict=True
+            content.expressions, unique_names(content.expressions), targets.of, strict=True
         ):
             if means is None and masks is not None:
                 job.losses.add("sentences without masks", f"{video.id}/{expression.id}")
                 continue
             entries[name] = {"exp": expression.text}
             if masks is not None and means is not None:
-                entries[name] |= {"obj_id": [places[m] for m in means], "anno_id": [_int(annos[m]) for m in means]}
+                entries[name] |= {"obj_id": [places[m] for m in means], "anno_id": [as_number(annos[m]) for m in means]}
             entries[name] |= fields(content, expression)
             expressions.append(expression)
         unannotated: dict[str, list[str]] = {}
         tracks = []
         for name, masklet in targets.masks.items() if masks is not None else ():
-            track, gaps = _track(video, masklet, job)
+            track, gaps = track_of(video, masklet, job)
             masks.add(annos[name], track)  # type: ignore[union-attr]
             tracks.append(track)
             if gaps:
                 unannotated[annos[name]] = gaps
-        _place_frames(folder / "JPEGImages" / video.id, video, job)
+        place_frames(folder / "JPEGImages" / video.id, video, job)
         kept = job.kept(content, expressions, {annos[n]: n for n in content.objects}, unannotated)
         if masks is None:
             job.losses.add("masks of objects, which this split withholds", video.id, count=len(content.objects))
-        if _fits(video, expressions, job):
+        if fits(video, expressions, job):
             entry = {"expressions": entries, "vid_id": number, "frames": list(video.frame_names), **kept}
             yield _RleVideo(content, entry, tracks)
             meta.add(video.id, entry)
             job.wrote(expressions)
-
-
-def _track(video: Video, masklet: Masklet, job: Job) -> tuple[list[dict[str, Any] | None], list[str]]:
-    """RLE or None a frame, and the names of the frames that are not annotated."""
-    track: list[dict[str, Any] | None] = []
-    gaps = []
-    n_void = 0
-    for index, name in enumerate(video.frame_names):
-        mask = masklet.mask(index)
-        n_void += masklet.void(index) is not None
-        if mask is None:
-            gaps.append(name)
-        track.append(encode_rle(mask) if mask is not None and mask.any() else None)
-    _beyond(video, [masklet], job)
-    _gaps(video, len(gaps), job)
-    job.losses.add("void areas of masks, which now count as background", video.id, count=n_void)
-    return track, gaps
 
 
 # ReVOS ---------------------------------------------------------------------------------------------------------------
@@ -346,22 +246,22 @@ def write_long_rvos(job: Job, videos: Iterable[VideoContent]) -> None:
             numbers = {means: number for means, number in _folder_ids(targets).items() if means}
             expressions, entries = [], {}
             for expression, name, means in zip(
-                content.expressions, _unique_names(content.expressions), targets.of, strict=True
+                content.expressions, unique_names(content.expressions), targets.of, strict=True
             ):
                 place = f"{video.id}/{expression.id}"
                 if not means:
                     job.losses.add("sentences without masks" if means is None else "sentences without a target", place)
                     continue
                 kind = _known_type(expression, LONG_RVOS_TYPES, place, job)
-                entries[name] = {"exp": expression.text, "obj_id": _int(numbers[means]), "type": kind}
+                entries[name] = {"exp": expression.text, "obj_id": as_number(numbers[means]), "type": kind}
                 expressions.append(expression)
-            if not _fits(video, expressions, job):
+            if not fits(video, expressions, job):
                 continue
             gaps = {
                 number: _write_sparse(made(folder / "Annotations" / video.id / number), video, targets, means, job)
                 for means, number in numbers.items()
             }
-            _place_frames(folder / "JPEGImages" / video.id, video, job)
+            place_frames(folder / "JPEGImages" / video.id, video, job)
             objects = {n: means[0] for means, n in numbers.items() if len(means) == 1 and means[0] in content.objects}
             kept = job.kept(content, expressions, objects, {number: names for number, names in gaps.items() if names})
             meta.add(video.id, {"expressions": entries, "frames": list(video.frame_names), **kept})
@@ -373,7 +273,7 @@ def _write_sparse(folder: Path, video: Video, targets: Targets, names: tuple[str
     masklets = [targets.masks[name] for name in names]
     gaps, n_void, seen = [], 0, False
     for index, name in enumerate(video.frame_names):
-        mask = _union([m.mask(index) for m in masklets])
+        mask = union_of([m.mask(index) for m in masklets])
         n_void += any(m.void(index) is not None for m in masklets)
         if mask is None:
             gaps.append(name)
@@ -382,8 +282,8 @@ def _write_sparse(folder: Path, video: Video, targets: Targets, names: tuple[str
             seen = True
     if not seen:
         save_binary(np.zeros(video.size, bool), folder / f"{video.frame_names[0]}.png")
-    _beyond(video, masklets, job)
-    _gaps(video, len(gaps), job)
+    count_beyond(video, masklets, job)
+    count_gaps(video, len(gaps), job)
     job.losses.add("void areas of masks, which now count as background", video.id, count=n_void)
     return gaps
 
@@ -414,7 +314,7 @@ def write_groundmore(job: Job, videos: Iterable[VideoContent]) -> None:
             labels = _labels(clip.video, Targets(content.objects, ()), job)
             expressions, entries = [], {}
             for expression, name, truth in zip(
-                content.expressions, _unique_names(content.expressions), content.truths, strict=True
+                content.expressions, unique_names(content.expressions), content.truths, strict=True
             ):
                 place = f"{content.video.id}/{expression.id}"
                 object_id = (expression.object_ids or ("",))[0]
@@ -426,13 +326,13 @@ def write_groundmore(job: Job, videos: Iterable[VideoContent]) -> None:
                 entries[name] = {"question": expression.text, "obj_id": labels[object_id], "q_type": kind}
                 entries[name] |= dict(zip(("action_start", "action_end"), moment.split("-"), strict=True))
                 expressions.append(expression)
-            if not _fits(content.video, expressions, job):
+            if not fits(content.video, expressions, job):
                 continue
             folder = job.stage / "annotations" / clip.name
             numbered = replace(content.video, frame_names=tuple(f"frame_{i:06d}" for i in clip.numbers))
             masks = Targets(content.objects, ())
             gaps = _write_maps(made(folder / "masks"), numbered, masks, labels, job, keep_void=False)
-            _place_frames(folder / "images", clip.video, job)
+            place_frames(folder / "images", clip.video, job)
             names = dict(zip(numbered.frame_names, content.video.frame_names, strict=True))
             unannotated = {label: [names[name] for name in frames] for label, frames in gaps.items()}
             kept = job.kept(content, expressions, {str(k): name for name, k in labels.items()}, unannotated)
@@ -506,7 +406,7 @@ def write_ref_youtube_vos(job: Job, videos: Iterable[VideoContent]) -> None:
     with JsonObject(path, "videos") as meta:
         for content in videos:
             video, targets = content.video, targets_of(content)
-            names_of = _unique_names(content.expressions)
+            names_of = unique_names(content.expressions)
             entries: dict[str, dict[str, Any]] = {}
             objects: dict[str, str] = {}
             for expression, name, means in zip(content.expressions, names_of, targets.of, strict=True):
@@ -521,7 +421,7 @@ def write_ref_youtube_vos(job: Job, videos: Iterable[VideoContent]) -> None:
             job.losses.add(
                 "objects that no sentence means alone", f"{video.id} object {(lost or [''])[0]}", count=len(lost)
             )
-            _place_frames(folder / "JPEGImages" / video.id, video, job)
+            place_frames(folder / "JPEGImages" / video.id, video, job)
             kept = job.kept(content, content.expressions, objects, {})
             meta.add(video.id, {"expressions": entries, "frames": list(video.frame_names), **kept})
             job.wrote(content.expressions)
@@ -540,7 +440,7 @@ def _resized(video: Video, truths: Sequence[Masklet | None], job: Job) -> None:
 
 
 def _youtube_names(expressions: Sequence[Expression], labels: Sequence[int]) -> list[str | None]:
-    return list(_unique_names(expressions))
+    return list(unique_names(expressions))
 
 
 # Ref-DAVIS-17 --------------------------------------------------------------------------------------------------------
@@ -554,8 +454,8 @@ def write_ref_davis17(job: Job, videos: Iterable[VideoContent]) -> None:
 def _davis_names(expressions: Sequence[Expression], labels: Sequence[int]) -> list[str | None]:
     """The numbers that the sentences had, or else the next annotator's of their object; None from the fifth on."""
     own = [e.layout_id for e in expressions]
-    asked = {(label, int(name) % ANNOTATORS) for label, name in zip(labels, own, strict=True) if _is_number(name)}
-    if all(map(_is_number, own)) and len(set(own)) == len(own) == len(asked) and _told_apart(expressions):
+    asked = {(label, int(name) % ANNOTATORS) for label, name in zip(labels, own, strict=True) if is_number(name)}
+    if all(map(is_number, own)) and len(set(own)) == len(own) == len(asked) and _told_apart(expressions):
         return list(own)
     position = {label: k for k, label in enumerate(dict.fromkeys(labels))}
     said: dict[int, int] = {}
@@ -592,10 +492,10 @@ def _write_label_maps(job: Job, videos: Iterable[VideoContent], split: str, nami
                     continue
                 entries[name] = {"exp": expression.text, "obj_id": str(label)}
                 expressions.append(expression)
-            if not _fits(video, expressions, job):
+            if not fits(video, expressions, job):
                 continue
             gaps = _write_maps(made(folder / "Annotations" / video.id), video, targets, labels, job, keep_void)
-            _place_frames(folder / "JPEGImages" / video.id, video, job)
+            place_frames(folder / "JPEGImages" / video.id, video, job)
             listed = {str(label): {"category": "unknown"} for label in labels.values()}
             objects.add(video.id, {"objects": listed})
             kept = job.kept(content, expressions, {str(labels[n]): n for n in content.objects if n in labels}, gaps)
@@ -606,7 +506,7 @@ def _write_label_maps(job: Job, videos: Iterable[VideoContent], split: str, nami
 def _labels(video: Video, targets: Targets, job: Job) -> dict[str, int]:
     """A label from 1 to 254 for every target; objects keep theirs where all are such numbers."""
     names = list(targets.masks)
-    if all(_is_number(name) and 0 < int(name) < VOID for name in names):
+    if all(is_number(name) and 0 < int(name) < VOID for name in names):
         return {name: int(name) for name in names}
     job.losses.add("objects beyond the 254 labels of a map", video.id, count=max(0, len(names) - VOID + 1))
     return {name: k for k, name in enumerate(names[: VOID - 1], start=1)}
@@ -649,8 +549,8 @@ def _write_maps(
         job.losses.add("pixels of objects that overlap others; the first keeps them", place, count=n_covered)
         if not keep_void:
             job.losses.add("void areas of masks, which now count as background", place, count=bool(voids))
-    _beyond(video, list(masklets.values()), job)
-    _gaps(video, sum(map(len, gaps.values())), job)
+    count_beyond(video, list(masklets.values()), job)
+    count_gaps(video, sum(map(len, gaps.values())), job)
     return gaps
 
 
@@ -666,86 +566,3 @@ def _painted(masks: Mapping[int, BoolMask], voids: Sequence[BoolMask]) -> tuple[
     for void in voids:
         labels[void & (labels == 0)] = VOID
     return labels, n_covered
-
-
-# Parts ---------------------------------------------------------------------------------------------------------------
-
-
-def _place_frames(folder: Path, video: Video, job: Job) -> None:
-    """The frames' files; pixels that have no file are written as PNG, without loss."""
-    if job.frames == "none":
-        return
-    if video.context_names and video.context_names != video.frame_names:
-        job.losses.add("frames around the scored ones", video.id, count=len(video.context_names) - len(video))
-    for name in video.frame_names:
-        path = video.source.path(name) if video.source is not None else None
-        if path is not None:
-            target = folder / f"{name}{path.suffix}"
-            made(target.parent)
-            _link_or_copy(path, target, job)
-            continue
-        try:
-            if isinstance(video.source, HasBytes):
-                data, suffix = video.source.encoded(name)
-                (made(folder) / f"{name}{suffix}").write_bytes(data)
-                job.n_copied += 1
-                continue
-            rgb = video.frame(video.frame_names.index(name))
-        except (DatasetError, ImageError):
-            job.losses.add("frames whose images are not in the source", f"{video.id}/{name}")
-            continue
-        from PIL import Image
-
-        made(folder)
-        Image.fromarray(rgb).save(folder / f"{name}.png")
-        job.n_encoded += 1
-
-
-def _link_or_copy(path: Path, target: Path, job: Job) -> None:
-    if job.frames == "link":
-        try:
-            os.link(path.resolve(), target)
-        except OSError:  # another disk, or a file system without links: counted, and said in the report
-            shutil.copyfile(path, target)
-            job.n_copied += 1
-        else:
-            job.n_linked += 1
-    else:
-        shutil.copyfile(path, target)
-        job.n_copied += 1
-
-
-def _fits(video: Video, expressions: Sequence[object], job: Job) -> bool:
-    if not expressions:
-        job.losses.add("videos without a sentence that fits", video.id)
-    return bool(expressions)
-
-
-def _beyond(video: Video, masklets: Sequence[Masklet], job: Job) -> None:
-    extra = max((len(m) - len(video) for m in masklets), default=0)
-    job.losses.add("masks of frames that the video does not list", video.id, count=extra)
-
-
-def _gaps(video: Video, count: int, job: Job) -> None:
-    what = "masks of frames without annotation, which this layout shows as absent objects"
-    job.losses.add(what, video.id, count=count, kept=True)
-
-
-def _union(masks: Sequence[BoolMask | None]) -> BoolMask | None:
-    """Of the masks that are there; None where none is."""
-    there = [mask for mask in masks if mask is not None]
-    return np.logical_or.reduce(there) if there else None
-
-
-def _unique_names(expressions: Sequence[Expression]) -> list[str]:
-    """The sentences' layout ids where they differ, else running numbers."""
-    own = [e.layout_id for e in expressions]
-    return own if len(set(own)) == len(own) else [str(k) for k in range(len(own))]
-
-
-def _is_number(name: str) -> bool:
-    return name.isdecimal() and name.isascii() and str(int(name)) == name
-
-
-def _int(name: str) -> int | str:
-    return int(name) if _is_number(name) else name

@@ -21,14 +21,8 @@ from PIL import Image
 
 from ..errors import UnknownNameError
 from ..layouts.files import JsonObject, made, save_binary, save_indexed, staged
-from ..layouts.writers import (
-    FIRST_GROUP,
-    NO_OBJECT,
-    Job,
-    write_groundmore,
-    write_long_rvos,
-    write_revos,
-)
+from ..layouts.job import Job
+from ..layouts.writers import FIRST_GROUP, NO_OBJECT, write_groundmore, write_long_rvos, write_revos
 from ..masks import encode_rle
 from .contents import SOURCE, Adapt, VideoContent, contents, for_groundmore, for_long_rvos, for_revos
 from .davis import ANNOTATORS, DavisObject, describe_objects

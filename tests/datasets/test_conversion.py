@@ -14,7 +14,7 @@ from rvos.cli import main
 from rvos.datasets.conversion import LAYOUTS, convert
 from rvos.datasets.errors import DatasetError, RvosError, UnknownNameError, UsageError
 from rvos.datasets.layouts.content import contents
-from rvos.datasets.layouts.writers import How
+from rvos.datasets.layouts.job import How
 from rvos.datasets.reasonshapes import generate, write
 from rvos.datasets.registry import load
 from rvos.datasets.types import Masklet, RVOSDataset
