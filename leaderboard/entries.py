@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -24,7 +24,7 @@ from ..benchmarks.predictions import MergeRule, RunMasks
 from ..benchmarks.protocols import REGISTRY, get_protocol
 from ..benchmarks.protocols.base import Protocol, UnitScore
 from ..benchmarks.results import Result, Table, metric_names, shown
-from ..benchmarks.runs import Run, SummaryRecord, ValueRecord, is_run, sample_keys_hash
+from ..benchmarks.runs import DatasetRecord, Run, SummaryRecord, ValueRecord, is_run, sample_keys_hash
 from ..datasets.config import replace_file
 from ..datasets.errors import RunError, RvosError, UsageError
 from ..datasets.types import RVOSDataset
@@ -103,6 +103,10 @@ class Checked:
         return "\n".join([head, *(f"  - {p}" for p in self.problems), *(f"  {n}" for n in self.notes)])
 
 
+#: The data behind a record, None where they are not at hand.
+FindData = Callable[[DatasetRecord], RVOSDataset | None]
+
+
 # Check ----------------------------------------------------------------------------------------------------------------
 
 
@@ -136,13 +140,26 @@ def check(path: Path, dataset: RVOSDataset | None = None, workers: int | None = 
     return Checked(path, name, _kind(entry, rescored), tuple(problems), tuple(notes), result)
 
 
-def check_all(path: Path, dataset: RVOSDataset | None = None, workers: int | None = None) -> list[Checked]:
+def check_all(path: Path, data: FindData | None = None, workers: int | None = None) -> list[Checked]:
     """Check everything below a folder, and that entries about one dataset are about the same data.
+
+    Args:
+        data: gives the data that an entry is about, so that its masks are scored again; None where they are not here.
+        workers: processes for scoring.
 
     Raises:
         UsageError: there is nothing to check.
     """
-    found = [check(p, dataset, workers) for p in find(path)]
+    found = [check(p) for p in find(path)]
+    if data is not None:
+        records = {c.result.dataset.id: c.result.dataset for c in found if c.result is not None}
+        here = {name: dataset for name, record in records.items() if (dataset := data(record)) is not None}
+        found = [
+            check(c.path, here[c.result.dataset.id], workers)
+            if c.result is not None and c.result.dataset.id in here
+            else c
+            for c in found
+        ]
     if not found:
         raise UsageError(f"{path} holds no entry ({ENTRY_FILE}), no run and no archive; nothing to check.")
     first: dict[str, Checked] = {}

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..benchmarks.results import Result
-from ..benchmarks.runs import Run
-from ..datasets.errors import UsageError
+from ..benchmarks.runs import DatasetRecord, Run
+from ..datasets.errors import RvosError, UsageError
+from ..datasets.registry import load
+from ..datasets.types import RVOSDataset
 from .archives import SUFFIX, is_archive, read_result
 from .statistics import Comparison, compare_results
 
@@ -26,6 +28,15 @@ def open_result(given: RunLike) -> Result:
     if isinstance(given, Run):
         return Result.of_run(given)
     return read_result(given) if is_archive(given) else Result.of_run(Run.open(given))
+
+
+def data_at_hand(record: DatasetRecord) -> RVOSDataset | None:
+    """The data a run is about, where the run found them or where this machine has them; None where it has not."""
+    root = record.root if record.root and Path(record.root).is_dir() else None
+    try:
+        return load(record.id, root=root)
+    except RvosError:
+        return None
 
 
 def compare(*runs: RunLike, names: Sequence[str] | None = None, metric: str | None = None, seed: int = 0) -> Comparison:

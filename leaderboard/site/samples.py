@@ -15,11 +15,11 @@ from PIL import Image
 
 from ...benchmarks.predictions import ExpressionPredictions, RunMasks, open_predictions
 from ...benchmarks.results import Result
-from ...benchmarks.runs import DatasetRecord, Run, is_run
+from ...benchmarks.runs import Run, is_run
 from ...datasets.errors import DatasetError, ImageError, PredictionError, RvosError
-from ...datasets.registry import load
 from ...datasets.types import BoolMask, Masklet, RVOSDataset, Sample
 from ..archives import is_archive, unpack
+from ..opening import data_at_hand
 
 #: Frames of a sample that are shown, and the width to which larger ones are reduced.
 MOST_FRAMES = 24
@@ -196,15 +196,7 @@ def datasets_of(results: Sequence[Result], given: Mapping[str, RVOSDataset]) -> 
     for data in (result.dataset for result in results):
         if data.id in found:
             continue
-        dataset = given.get(data.id) or _load(data)
+        dataset = given.get(data.id) or data_at_hand(data)
         if dataset is not None and dataset.fingerprint == data.fingerprint:
             found[data.id] = dataset
     return found
-
-
-def _load(data: DatasetRecord) -> RVOSDataset | None:
-    """None where it is not on this machine: the page then has scores and no pictures."""
-    try:
-        return load(data.id, root=data.root or None)
-    except RvosError:
-        return None

@@ -25,6 +25,7 @@ from rvos.datasets.types import RVOSDataset
 from rvos.leaderboard.archives import is_archive, pack, read_index, read_result, unpack
 from rvos.leaderboard.contamination import contamination
 from rvos.leaderboard.entries import build, check, check_all, submit
+from rvos.leaderboard.opening import data_at_hand
 
 
 @pytest.fixture(scope="module")
@@ -225,6 +226,16 @@ def test_entries_are_submitted_checked_and_tabled(
     with pytest.raises(SystemExit) as ended:
         main(["leaderboard", "check", str(entries)])
     assert ended.value.code == 1 and "REFUSED" in capsys.readouterr().out
+
+
+def test_masks_are_scored_again_without_a_folder_where_the_data_are_at_hand(run: Path) -> None:
+    opened = Run.open(run)
+    root = opened.record.dataset.root
+    assert Path(root).is_dir() and check_all(run)[0].kind == "reported"
+    assert check_all(run, data_at_hand, workers=1)[0].kind == "verified"
+    opened.record.dataset = opened.record.dataset.model_copy(update={"root": "/nowhere"})
+    opened.save()
+    assert "--root" in check_all(run, data_at_hand)[0].notes[0]
 
 
 def test_entries_about_other_annotations_do_not_share_a_table(originals: Path, tmp_path: Path) -> None:
