@@ -18,6 +18,8 @@ from .types import RVOSDataset
 ENTRY_POINT_GROUP = "rvos.datasets"
 #: what a parquet export holds; see ``parquet``, which needs pyarrow and is imported when one is opened
 EXPORT_RECORD = "*/rvos.json"
+#: what a folder of the annotation workbench holds; see ``annotation.native``
+ANNOTATION_HEAD = "annotation.json"
 
 
 @dataclass(frozen=True)
@@ -88,15 +90,17 @@ DATASETS = {
         {"val": "valid"},
         generated=True,
     ),
+    "annotation": Entry(".annotation.loader:AnnotationProject", aliases=("annotations", "rvos-annotation")),
 }
 
 
-def load(name: str, root: str | os.PathLike[str] | None = None, **options: Any) -> RVOSDataset:
+def load(name: str | os.PathLike[str], root: str | os.PathLike[str] | None = None, **options: Any) -> RVOSDataset:
     """Open a split of a dataset.
 
     Args:
         name: ``mevis/valid_u``, ``reasonvos``, ``davis/val``, … (aliases are accepted, letter case does not matter), or
-            ``hf://owner/name[@revision][/split]`` for an export on the Hugging Face hub.
+            ``hf://owner/name[@revision][/split]`` for an export on the Hugging Face hub; or, without ``root``, a folder
+            that the annotation workbench wrote or that holds a parquet export of one split.
         root: the dataset's folder, or that of its parquet export, which may also be of a dataset that has no loader;
             by default ``RVOS_<NAME>_ROOT``, the config file, ``RVOS_DATA_ROOT``, in this order.
         options: further arguments of the loader, e.g. ``layout="original"`` for Ref-DAVIS-17.
@@ -106,8 +110,11 @@ def load(name: str, root: str | os.PathLike[str] | None = None, **options: Any) 
         UsageError: no split named where there are several, no root known, an option that the loader does not have.
         DatasetError: what is wrong with the root or its annotations.
     """
+    name = os.fspath(name)
     if name.startswith("hf://"):
         return _from_hub(name, root, options)
+    if root is None and name and (itself := _folder_itself(name)) is not None:
+        name, root = itself
     folder = None if root is None else Path(root).expanduser()
     if folder is not None and any(folder.glob(EXPORT_RECORD)):
         return _from_export(name, folder, options)
@@ -117,6 +124,18 @@ def load(name: str, root: str | os.PathLike[str] | None = None, **options: Any) 
     _check_options(dataset, loader, options)
     opened: RVOSDataset = loader(_folder(dataset, entry, root), split, **options)
     return opened
+
+
+def _folder_itself(name: str) -> tuple[str, Path] | None:
+    """(dataset, folder) where a name is a folder that says itself what it holds: annotations, or a parquet export."""
+    folder = Path(name).expanduser()
+    if (folder / ANNOTATION_HEAD).is_file():
+        return "annotation", folder
+    if any(folder.glob(EXPORT_RECORD)):
+        from .parquet import open_export
+
+        return open_export(folder).id, folder
+    return None
 
 
 def _from_hub(name: str, root: str | os.PathLike[str] | None, options: Mapping[str, Any]) -> RVOSDataset:

@@ -75,6 +75,18 @@ class RleFile:
         start, end = self._columns[self._rows[anno_id], :2]
         return RleFileMasks(self.path, self._stamp, int(start), int(end), self.size(anno_id) or size)
 
+    def track(self, anno_id: str) -> list[dict[str, Any] | None]:
+        """All of the annotation's entries at once, as the file has them: RLE or None per frame. Raises DatasetError."""
+        start, end = (int(v) for v in self._columns[self._rows[anno_id], :2])
+        with _open_unchanged(self.path, self._stamp) as file:
+            file.seek(start)
+            text = file.read(end - start)
+        try:
+            entries: list[dict[str, Any] | None] = json.loads(text)
+        except ValueError as error:
+            raise DatasetError(f"{self.path}, annotation {anno_id}: not JSON ({error}); write it again.") from error
+        return entries
+
 
 @dataclass(frozen=True)
 class RleFileMasks:

@@ -1,0 +1,201 @@
+"""A native folder as what others read: the four benchmarks' layouts as views, each with the list of what it loses.
+
+Two rules hold for every export. A clip without a licence or without a word on consent is not exported at all, and the
+refusal says what is missing. Frames are passed on only where the clip's source says that they may be; other clips are
+exported as annotations that refer to their frames by name and SHA-256 (``sources.json`` in the export).
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from ..config import replace_file
+from ..conversion import LAYOUTS as VIEWS
+from ..conversion import convert
+from ..errors import UnknownNameError, UsageError
+from ..types import RVOSDataset, Video
+from . import native
+from .loader import AnnotationProject, ReferencedFrames
+from .native import Clip, Event, Project
+
+NATIVE = "native"
+#: what ``export`` writes; splits after a slash, as in ``mevis/train``
+LAYOUTS = (NATIVE, *VIEWS)
+SOURCES_FILE = "sources.json"
+
+How = Literal["link", "copy", "none"]
+#: called with (clips done, clips in all)
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Export:
+    """What was written.
+
+    Attributes:
+        target: ``layout`` or ``layout/split``; ``rvos.load(target, root)`` opens it (``rvos.load(root)`` for native).
+        losses: what the layout has no place for, in words with how often and where first; empty for ``native``.
+        withheld: clips whose frames are not passed on, with the reason.
+    """
+
+    target: str
+    root: Path
+    n_videos: int
+    n_expressions: int
+    losses: tuple[str, ...]
+    withheld: dict[str, str]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {**vars(self), "root": str(self.root)}
+
+
+def export(
+    folder: Path | str, layout: str, out: Path | str, *, frames: How = "link", progress: Progress | None = None
+) -> Export:
+    """Write a project in a layout. ``out`` is complete or not there.
+
+    Args:
+        folder: a native folder.
+        layout: one of ``LAYOUTS``, with a split after a slash where the layout has some.
+        out: the new root; another split may be added to one that exists.
+        frames: ``link`` or ``copy`` the frames that may be passed on, or leave them all out: ``none``.
+        progress: called after every clip.
+
+    Raises:
+        UnknownNameError: no such layout or split.
+        UsageError: clips without licence or consent, or something is already at ``out``.
+        DatasetError, ImageError: the folder's files are not as expected, or no sentence of it counts.
+    """
+    if frames not in get_args(How):
+        raise UsageError(f"frames={frames!r}: use {', '.join(get_args(How))}.")
+    name = layout.partition("/")[0]
+    if name not in LAYOUTS:
+        raise UnknownNameError("layout", name, LAYOUTS)
+    out = Path(out)
+    project = native.read(folder)
+    clips = list(project)
+    _refuse(clips, project)
+    withheld = {clip.id: reason for clip in clips if (reason := _why_withheld(clip, project, frames))}
+    if name == NATIVE:
+        return _write_native(project, clips, out, withheld, frames, progress)
+    dataset = _View(project.folder, withheld)
+    done = convert(dataset, layout, out, frames="none" if frames == "none" else frames, progress=progress)
+    split = done.target.partition("/")[2]
+    record = out / (f"sources-{split}.json" if split else SOURCES_FILE)
+    exported = [clip for clip in clips if any(native.counts(clip, e) for e in clip.expressions)]
+    replace_file(record, json.dumps(_sources(exported, withheld), indent=1, ensure_ascii=False).encode())
+    losses = (*_own_losses(dataset, clips), *(str(loss) for loss in done.losses if not _said(loss.what, withheld)))
+    return Export(done.target, out, done.n_videos, done.n_expressions, losses, withheld)
+
+
+class _View(AnnotationProject):
+    """The project without the frames that are not passed on."""
+
+    def __init__(self, root: Path, withheld: Iterable[str]) -> None:
+        self._withheld = frozenset(withheld)
+        super().__init__(root)
+
+    def _video(self, clip: Clip) -> Video:
+        video = super()._video(clip)
+        if clip.id not in self._withheld:
+            return video
+        return Video(video.id, video.frame_names, None, video.context_names, video.fps, video.declared_size)
+
+
+# What may be exported -------------------------------------------------------------------------------------------------
+
+
+def obstacles(clip: Clip) -> list[str]:
+    """Why a clip may not be exported; empty where it may."""
+    missing = [field for field in ("licence", "consent") if not getattr(clip.source, field).strip()]
+    return [f"no {field} is stated" for field in missing]
+
+
+def _refuse(clips: Iterable[Clip], project: Project) -> None:
+    found = [f"{clip.id} ({' and '.join(reasons)})" for clip in clips if (reasons := obstacles(clip))]
+    if found:
+        more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+        raise UsageError(
+            f"{project.folder}: {len(found)} clips may not be exported: {', '.join(found[:3])}{more}. State under "
+            "which licence each may be used and that the people in it agreed, then export again."
+        )
+
+
+def _why_withheld(clip: Clip, project: Project, frames: How) -> str:
+    if frames == "none":
+        return "left out as asked"
+    if clip.source.may_copy_frames is None:
+        return "nobody stated that its frames may be passed on"
+    if not clip.source.may_copy_frames:
+        return f"its licence ({clip.source.licence}) does not allow to pass its frames on"
+    return "" if project.frames_folder(clip.id).is_dir() else "its frames are not in the project"
+
+
+# Native ---------------------------------------------------------------------------------------------------------------
+
+
+def _write_native(
+    project: Project, clips: list[Clip], out: Path, withheld: dict[str, str], frames: How, progress: Progress | None
+) -> Export:
+    history = (*project.head.history, Event(what="export", at=native.now(), detail=f"{len(clips)} clips"))
+    with native.Writer(out, project.head.model_copy(update={"history": history})) as writer:
+        for done, clip in enumerate(clips, start=1):
+            hashes = tuple((frame.name, frame.sha256) for frame in clip.frames if frame.sha256)
+            source = None if clip.id in withheld else ReferencedFrames(project.frames_folder(clip.id), hashes)
+            writer.add(clip, project.masks(clip.id), source, link=frames == "link")
+            if progress is not None:
+                progress(done, len(clips))
+    n_expressions = sum(len(clip.expressions) for clip in clips)
+    return Export(NATIVE, out, len(clips), n_expressions, (), withheld)
+
+
+# What a view loses ----------------------------------------------------------------------------------------------------
+
+
+def _own_losses(dataset: RVOSDataset, clips: list[Clip]) -> Iterator[str]:
+    """What only the native format keeps."""
+    lost: Counter[str] = Counter()
+    for clip in clips:
+        spoken = [e for e in clip.expressions if native.counts(clip, e)]
+        for expression in clip.expressions:
+            reason = native.why_not_counted(clip, expression)
+            lost[f"sentences that do not count ({reason})"] += bool(reason)
+        lost["rationales"] += sum(bool(e.rationale) for e in spoken)
+        lost["sentences' authors and times"] += sum(bool(e.author or e.created_at) for e in spoken)
+        lost["sentences' paraphrase groups, conditions and tags, but for the key 'rvos'"] += sum(
+            bool(e.group or e.condition or e.tags) for e in spoken
+        )
+        lost["blind choices"] += len(clip.choices)
+        lost["verdicts"] += len(clip.verdicts)
+        lost["comments"] += len(clip.comments)
+        lost["second drawings of objects"] += sum(item.second_of is not None for item in clip.objects)
+        lost["objects' names, categories, colours and notes"] += sum(
+            bool(item.name or item.category or item.colour or item.note) for item in clip.objects
+        )
+        lost["stretches of frames with their origin (who drew, imported or propagated them)"] += sum(
+            len(item.spans) for item in clip.objects
+        )
+        lost["clips without a sentence that counts"] += not spoken
+    yield from (f"lost: {count} {what}." for what, count in lost.items() if count)
+
+
+def _said(what: str, withheld: dict[str, str]) -> bool:
+    return bool(withheld) and what == "frames whose images are not in the source"
+
+
+def _sources(clips: Iterable[Clip], withheld: dict[str, str]) -> dict[str, Any]:
+    """Licence, consent and source of every clip, and the hashes by which its frames are known."""
+    return {
+        clip.id: {
+            "source": clip.source.model_dump(mode="json", exclude_defaults=True),
+            "frames": "included" if clip.id not in withheld else f"not included: {withheld[clip.id]}",
+            "sha256": {frame.name: frame.sha256 for frame in clip.frames if frame.sha256},
+        }
+        for clip in clips
+    }
