@@ -21,6 +21,7 @@ from .costs import CostMeter
 from .live_score import LiveScore
 from .predictions.run_masks import write_video_masks
 from .predictor import Predictor, as_predictor
+from .prefetch import Prefetcher
 from .progress import SegmentProgress
 from .runs import PredictionLine, PredictorRecord, Run
 from .work import Resume, Work, at_work
@@ -46,8 +47,9 @@ def predict(
     """Ask a model for the masks of every sentence of a dataset and write them to a run folder.
 
     A sentence for which the model raises, or gives masks that cannot be used, is noted with its reason in
-    ``predictions.jsonl`` and the rest goes on. Memory holds the encoded masks of one video. Where other processes
-    predict into the same folder, this one shares the videos with them and returns when all are done.
+    ``predictions.jsonl`` and the rest goes on. Memory holds the encoded masks of one video and a few frames, the next
+    of which are decoded while the model works (``prefetch``). Where other processes predict into the same folder, this
+    one shares the videos with them and returns when all are done.
 
     Args:
         model: an object with ``segment(video, expressions)`` or a function ``(video, text) -> (T, H, W)``. One that
@@ -77,9 +79,10 @@ def predict(
     with (
         at_work(Path(out), data, predictor=record, limit=limit, shard=shard, resume=resume) as work,
         progress_of(work, progress) as bar,
+        Prefetcher(work.upcoming) as frames,
     ):
         for video, attempt in work.hand_out():
-            work.finish(video, _predict_video(answering, work, video, attempt))
+            work.finish(video, _predict_video(answering, work, frames.video(video), attempt))
             bar.advance(work.news())
     return work.run
 

@@ -142,6 +142,11 @@ class Session:
         """Ids of the videos that are done."""
         return {unquote(name) for name in self._names("done")}
 
+    def first_free(self, videos: Sequence[Video]) -> Video | None:
+        """The first of these that is not done and that nobody has, not even this process."""
+        taken = {name.rpartition(".")[0] for name in self._names("leases")} | set(self._names("done"))
+        return next((video for video in videos if quote(video.id, safe="") not in taken), None)
+
     # Claims -------------------------------------------------------------------------------------------------------
 
     def _take(self, part: str, name: str) -> int | None:
@@ -247,7 +252,7 @@ def hand_out(session: Session, videos: Sequence[Video], costs: Sequence[int]) ->
     Yields:
         (video, number of the attempt at it, from 1).
     """
-    left = [v for _, v in sorted(zip(costs, videos, strict=True), key=lambda pair: -pair[0])]
+    left = costliest_first(videos, costs)
     pause = 0.01
     while left:
         done = session.done()
@@ -262,6 +267,11 @@ def hand_out(session: Session, videos: Sequence[Video], costs: Sequence[int]) ->
             pause = 0.01
             yield claim
         session.release(video.id)
+
+
+def costliest_first(videos: Sequence[Video], costs: Sequence[int]) -> list[Video]:
+    """The order in which videos are handed out: what takes longest must not come last."""
+    return [video for _, video in sorted(zip(costs, videos, strict=True), key=lambda pair: -pair[0])]
 
 
 # Processes ------------------------------------------------------------------------------------------------------------

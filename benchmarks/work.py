@@ -7,12 +7,13 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
 from ..datasets.errors import RunError, UsageError
 from ..datasets.types import RVOSDataset, Video
-from .leases import Session, hand_out
+from .leases import Session, costliest_first, hand_out
 from .predictions.run_masks import video_masks_path
 from .runs import CostRecord, PredictionLine, PredictorRecord, Run, RunRecord, RunStatus, is_run
 
@@ -43,7 +44,15 @@ class Work:
 
     def hand_out(self) -> Iterator[tuple[Video, int]]:
         """(video, number of the attempt) for this process, until all videos are done; see ``leases.hand_out``."""
-        return hand_out(self.session, self.todo, [video_cost(self.dataset, v) for v in self.todo])
+        return hand_out(self.session, self.todo, self._costs)
+
+    def upcoming(self) -> Video | None:
+        """The video that this process is likely to get next; others may be faster."""
+        return self.session.first_free(costliest_first(self.todo, self._costs))
+
+    @cached_property
+    def _costs(self) -> list[int]:
+        return [video_cost(self.dataset, video) for video in self.todo]
 
     def finish(self, video: Video, lines: Sequence[PredictionLine]) -> None:
         """Note the lines of a video whose masks are on disk. Raises RunError."""
