@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from rvos.benchmarks.evaluator import evaluate
 from rvos.benchmarks.runs import Run
 from rvos.cli import main
 from rvos.datasets.reasonshapes import loader
@@ -27,6 +28,32 @@ def broken(video, text):
     if "the" in text:
         raise ValueError("no article, please")
     return nothing(video, text)
+
+class Spoilt:
+    def segment(self, video, expressions):
+        for expression in expressions:
+            for index in range(len(video)):
+                good = np.zeros(video.size, bool)
+                if expression.id == "1":
+                    yield from self.spoil(expression.id, index, good)
+                else:
+                    yield expression.id, index, good
+
+class Raises(Spoilt):
+    def spoil(self, name, index, good):
+        raise ArithmeticError("no answer to that")
+
+class WrongShape(Spoilt):
+    def spoil(self, name, index, good):
+        yield name, index, good[:-1]
+
+class NotANumber(Spoilt):
+    def spoil(self, name, index, good):
+        yield name, index, np.where(good, 1.0, np.nan)
+
+class Nothing(Spoilt):
+    def spoil(self, name, index, good):
+        return ()
 
 def slow(video, text):
     time.sleep(0.05)
@@ -66,6 +93,33 @@ def test_exit_1_where_sentences_failed(here: Path, capsys: pytest.CaptureFixture
 
 
 @pytest.mark.parametrize(
+    ("model", "status", "reason"),
+    [
+        ("Raises", "failed", "ArithmeticError: no answer to that"),
+        ("WrongShape", "invalid", "The mask is (31, 48), the video is (32, 48); only logits are resized."),
+        ("NotANumber", "invalid", "The logits hold NaN."),
+        ("Nothing", "missing", "12 of 12 frames have no usable mask, the first is"),
+    ],
+)
+def test_exit_1_the_reason_is_kept_and_the_rest_goes_on(
+    model: str, status: str, reason: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = load("reasonshapes/test", n_videos=2, height=32, width=48, n_frames=12)
+    words = ("predict", f"own_models:{model}", "reasonshapes/test", "--root", str(data.root), "--out", "run", "-q")
+    assert rvos(*words) == 1
+    assert f"{status}: " in (printed := capsys.readouterr().out) and reason in printed
+    run = Run.open("run")
+    spoilt = {sample.key for sample in data if sample.expression.id == "1"}
+    lines = {line.key: line for line in run.predictions()}
+    assert run.record.status == "finished" and set(lines) == {sample.key for sample in data}
+    assert {key for key, line in lines.items() if line.status != "ok"} == spoilt and len(spoilt) == 2
+    assert all(lines[key].status == status and reason in lines[key].reason for key in spoilt)
+    result = evaluate(run, data, workers=1)
+    scored = {score.unit.key: score for score in result.scores}
+    assert all((scored[key].J, scored[key].F) == (0, 0) and scored[key].counted for key in spoilt)
+
+
+@pytest.mark.parametrize(
     ("words", "message"),
     [
         (("emtpy", "reasonshapes/test", "--out", "run"), "Did you mean empty"),
@@ -99,7 +153,7 @@ def test_exit_130_on_ctrl_c_and_the_same_command_continues(here: Path) -> None:
     command += ["--root", str(data.root)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
-    while not list(here.glob("run/masks/*")) and time.monotonic() < deadline:
+    while not list(here.glob("run/masks/[!.]*")) and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=60)
