@@ -23,6 +23,7 @@ COMMANDS = {
     "diagnose": ("diagnose", "diagnose"),
     "protocols": ("protocols", "protocols"),
     "runs": ("runs", "app"),
+    "annotate": ("annotate", "app"),
     "submit": ("submit", "submit"),
     "chat": ("chat", "chat"),
     "leaderboard": ("leaderboard", "app"),
