@@ -160,6 +160,7 @@ class Plan:
         self, dataset: RVOSDataset, protocol: Protocol, limit: int | None = None, notes: Sequence[PredictionLine] = ()
     ) -> None:
         wanted = {video.id for video in dataset.videos[:limit]}
+        self._protocol = protocol
         self.units: dict[str, list[Unit]] = {}
         for unit in protocol.units(dataset):
             if unit.video_id in wanted:
@@ -175,7 +176,7 @@ class Plan:
         found = {s.unit.key: s for s in scores or ()}
         reason = error or "the protocol gave no score for it"
         return [
-            self._with_failure(replace(found[u.key], unit=u)) if u.key in found else _failed(u, reason)
+            self._with_failure(replace(found[u.key], unit=u)) if u.key in found else self._protocol.failed(u, reason)
             for u in self.units[video_id]
         ]
 
@@ -197,10 +198,6 @@ class Plan:
         if score.status != "missing" or reason is None:
             return score
         return replace(score, status="failed", reason=f"the model raised: {reason}")
-
-
-def _failed(unit: Unit, reason: str) -> UnitScore:
-    return UnitScore(unit, "failed", J=0.0, F=0.0, reason=reason)
 
 
 def _with_tags(unit: Unit, dataset: RVOSDataset) -> Unit:

@@ -128,6 +128,11 @@ def prepare(mask: MaskLike, void: MaskLike | None = None) -> PreparedMask:
 
 def score(gt: PreparedMask, pred: PreparedMask) -> tuple[float, float]:
     """(J, F) of a pair of prepared masks, values in 0-1. Raises UsageError where their sizes differ."""
+    return compare(gt, pred)[1:]
+
+
+def compare(gt: PreparedMask, pred: PreparedMask) -> tuple[int, float, float]:
+    """(pixels in both, J, F) of a pair of prepared masks. Raises UsageError where their sizes differ."""
     from . import kernels
 
     _check_sizes(gt, pred)
@@ -136,7 +141,7 @@ def score(gt: PreparedMask, pred: PreparedMask) -> tuple[float, float]:
     )
     union = gt.area + pred.area - both
     j = both / union if union else 1.0
-    return j, _f_measure(gt_matched, gt.n_boundary, pred_matched, pred.n_boundary)
+    return int(both), j, _f_measure(gt_matched, gt.n_boundary, pred_matched, pred.n_boundary)
 
 
 def warm_up() -> None:

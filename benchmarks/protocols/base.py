@@ -211,6 +211,10 @@ class Protocol(ABC):
         truth cannot be read, and the caller records the video's units as ``failed``.
         """
 
+    def failed(self, unit: Unit, reason: str) -> UnitScore:
+        """The score of a unit that could not be scored: the worst of every value that its metrics average."""
+        return UnitScore(unit, "failed", J=0.0, F=0.0, reason=reason)
+
     @abstractmethod
     def aggregate(self, scores: Sequence[UnitScore]) -> Summary:
         """A value for each of ``metrics``, from all unit scores of the split in the order of ``units``."""

@@ -13,7 +13,7 @@ from ...datasets.bitmask import BitMask
 from ...datasets.images import png_labels
 from ...datasets.masks import LabelMapMasks, packed_mask, select_labels
 from ...datasets.types import BoolMask, MaskSource
-from ..metrics import MaskLike, PreparedMask, prepare, score
+from ..metrics import MaskLike, PreparedMask, compare, prepare, score
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,10 @@ class Truth:
     def score(self, prediction: PreparedMask) -> tuple[float, float]:
         """(J, F) of a prediction that was prepared with the same void pixels."""
         return score(self.prepared, prediction)
+
+    def compare(self, prediction: PreparedMask) -> tuple[int, float, float]:
+        """(pixels in both, J, F), likewise."""
+        return compare(self.prepared, prediction)
 
 
 class TruthReader:

@@ -15,11 +15,22 @@ import numpy as np
 from ...datasets.bitmask import BitMask
 from ...datasets.errors import PredictionInvalid, PredictionMissing, ProtocolError
 from ...datasets.types import Masklet, RVOSDataset, Sample
-from ..metrics import prepare
+from ..metrics import PreparedMask, prepare
 from ..predictions.base import ExpressionPredictions, Foreground, MergedPredictions, packed_prediction
 from . import summaries
 from .base import Protocol, Status, Summary, Trait, Unit, UnitScore
 from .ground_truth import Truth, TruthReader
+
+
+@dataclass(frozen=True)
+class ScoredFrame:
+    """A frame with a usable mask; ``both`` counts the pixels in truth and prediction."""
+
+    name: str
+    truth: Truth
+    mask: BitMask
+    prediction: PreparedMask
+    both: int
 
 
 @dataclass
@@ -47,10 +58,11 @@ class Entry:
     def add(self, name: str, truth: Truth, mask: BitMask) -> None:
         """Score one frame; ``mask`` has the ground truth's shape."""
         prepared = prepare(mask, truth.void)
-        j, f = truth.score(prepared)
+        both, j, f = truth.compare(prepared)
         self.names.append(name)
         self.J.append(j)
         self.F.append(f)
+        self.measure(ScoredFrame(name, truth, mask, prepared, both))
         if prepared.empty:
             self.n_empty += 1
             self.n_both_empty += truth.empty
@@ -65,6 +77,13 @@ class Entry:
         self.n_missing += isinstance(error, PredictionMissing)
         self.n_invalid += isinstance(error, PredictionInvalid)
         self.first_problem = self.first_problem or str(error)
+
+    def measure(self, frame: ScoredFrame) -> None:
+        """What a protocol measures besides J and F in a frame with a usable mask."""
+
+    def values(self) -> dict[str, float]:
+        """What a protocol measures besides J and F, over all frames; unusable ones count as wrong."""
+        return {}
 
     def result(self, per_frame: bool) -> UnitScore:
         """The unit's score, from what the frames gave."""
@@ -89,6 +108,7 @@ class Entry:
             extras={
                 "frames_both_empty": float(self.n_both_empty),
                 "frames_full_against_empty": float(self.n_full_against_empty),
+                **self.values(),
             },
         )
 
@@ -116,6 +136,10 @@ class PerExpressionProtocol(Protocol):
         """The masks that the sample is compared with; None where there are none."""
         return dataset.ground_truth(sample)
 
+    def entries(self, dataset: RVOSDataset, samples: Sequence[Sample]) -> Sequence[Entry]:
+        """Where the scores of a video's samples are collected; a subclass may measure more than J and F there."""
+        return [Entry(sample, self.ground_truth(dataset, sample)) for sample in samples]
+
     def score_video(
         self,
         dataset: RVOSDataset,
@@ -128,7 +152,7 @@ class PerExpressionProtocol(Protocol):
                 f"{self.id} scores a mask per expression, but {predictions.path} holds label maps; "
                 "overlaps between objects are lost in them, so give the masks they were merged from."
             )
-        entries = [Entry(s, self.ground_truth(dataset, s)) for s in dataset.samples_of(video_id)]
+        entries = self.entries(dataset, dataset.samples_of(video_id))
         self.before_frames(dataset, entries, predictions)
         for entry, name, truth in _annotated_frames(entries):
             self.score_frame(dataset, entry, name, truth, predictions)

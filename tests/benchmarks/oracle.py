@@ -1,4 +1,4 @@
-"""J and F by their definitions, slowly: what the fast metrics are compared with. Shares no code with the package."""
+"""Metrics by their definitions, slowly: what the fast ones are compared with. Shares no code with the package."""
 
 from __future__ import annotations
 
@@ -70,3 +70,75 @@ def scores(
     counted = np.ones(gt.shape, bool) if void is None else void == 0
     g, p = (gt != 0) & counted, (pred != 0) & counted
     return jaccard(g, p), boundary_f(g, p)
+
+
+# Metrics of whole videos: masks are bool (T, H, W), None at a frame stands for one without a usable mask --------------
+
+Masks = list[Mask | None]
+
+
+def accuracy(gt: list[Mask], pred: Masks) -> float:
+    """Mean over frames of the share of pixels that are right; 0 without a mask."""
+    return _mean([0 if p is None else Fraction(sum(_pixels(g == p)), g.size) for g, p in zip(gt, pred, strict=True)])
+
+
+def robustness(gt: list[Mask], pred: Masks, objects: list[list[Mask]]) -> float:
+    """Mean over frames of 1 - |predicted beside the target| / |any object|, not below 0; 0 without a mask.
+
+    ``objects`` has a list of masks a frame. Where nothing is annotated, anything beside the target is wrong.
+    """
+    values: list[Fraction | int] = []
+    for g, p, things in zip(gt, pred, objects, strict=True):
+        beside = 0 if p is None else sum(a and not b for a, b in zip(_pixels(p), _pixels(g), strict=True))
+        anything = sum(any(pixel) for pixel in zip(*map(_pixels, things), strict=True))
+        if p is None:
+            values.append(0)
+        elif beside == 0:
+            values.append(1)
+        else:
+            values.append(max(0, 1 - Fraction(beside, anything)) if anything else 0)
+    return _mean(values)
+
+
+def t_iou(gt: list[Mask], pred: Masks) -> float:
+    """Frames with both / frames with either; a frame without a mask counts below alone."""
+    states = [(any(_pixels(g)), None if p is None else any(_pixels(p))) for g, p in zip(gt, pred, strict=True)]
+    either = [s for s in states if s[1] is None or s[0] or s[1]]
+    return float(Fraction(sum(bool(s[0] and s[1]) for s in either), len(either))) if either else 1.0
+
+
+def v_iou(gt: list[Mask], pred: Masks) -> float:
+    """As ``t_iou`` with J of the frames above."""
+    pairs = [(g, p) for g, p in zip(gt, pred, strict=True) if p is None or any(_pixels(g)) or any(_pixels(p))]
+    both = [jaccard(g, p) for g, p in pairs if p is not None and any(_pixels(g)) and any(_pixels(p))]
+    return math.fsum(both) / len(pairs) if pairs else 1.0
+
+
+def n_acc(answers: list[Masks]) -> float:
+    """Share of no-target expressions all of whose frames have a mask without a pixel."""
+    return _mean([int(all(p is not None and not any(_pixels(p)) for p in masks)) for masks in answers])
+
+
+def t_acc(answers: list[Masks]) -> float:
+    """Share of expressions with a target of which any frame has a mask with a pixel."""
+    return _mean([int(any(p is not None and any(_pixels(p)) for p in masks)) for masks in answers])
+
+
+def visa(instances: list[list[Mask]], pred: list[Mask], objects: list[list[Mask]]) -> tuple[float, float]:
+    """(A, R) of VISA's script for masks of 0 and 1, pixel by pixel in 8 bits; ``instances`` of the target a frame."""
+    right, robust = [], []
+    for parts, p, things in zip(instances, pred, objects, strict=True):
+        target = [sum(pixel) for pixel in zip(*map(_pixels, parts), strict=True)] if parts else [0] * p.size
+        right.append(Fraction(sum(t == int(x) for t, x in zip(target, _pixels(p), strict=True)), p.size))
+        beside = sum((1 - t) % 256 * int(x) % 256 for t, x in zip(target, _pixels(p), strict=True))
+        anything = sum(any(pixel) for pixel in zip(*map(_pixels, things), strict=True))
+        robust.append(max(1 - beside / (anything + 1e-6), 0.0))
+    return _mean(right), math.fsum(robust) / len(robust)
+
+
+def _pixels(mask: Mask) -> list[bool]:
+    return [bool(pixel) for row in mask.tolist() for pixel in row]
+
+
+def _mean(values: list[Fraction | int] | list[Fraction] | list[int]) -> float:
+    return float(sum(map(Fraction, values)) / len(values))

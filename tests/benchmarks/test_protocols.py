@@ -9,15 +9,15 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
+from toymasks import Masks, run
 from toyset import HEIGHT, WIDTH, ToyDataset
 
 from rvos.benchmarks.metrics import j_and_f
 from rvos.benchmarks.protocols import DEFAULTS, REGISTRY, default_protocols, get_protocol, protocols_for
-from rvos.benchmarks.protocols.base import TRAITS, Summary, UnitScore
+from rvos.benchmarks.protocols.base import TRAITS
 from rvos.benchmarks.protocols.bounds import bounds
 from rvos.benchmarks.protocols.compare import compare_words, explain_differences
-from rvos.datasets.errors import DatasetError, PredictionInvalid, PredictionMissing, UnknownNameError
+from rvos.datasets.errors import DatasetError, PredictionInvalid, UnknownNameError
 from rvos.datasets.types import BoolMask, Masklet, RVOSDataset, Sample
 
 
@@ -37,49 +37,6 @@ class ToyReasonVOS(ToyDataset):
     def prediction_path(self, sample: Sample) -> PurePosixPath:
         shared = {"1": "0"}
         return PurePosixPath(sample.video.id) / shared.get(sample.expression.id, sample.expression.id)
-
-
-@dataclass
-class Masks:
-    """The ground truth moved by ``shift`` pixels, less what is deleted, with some frames replaced."""
-
-    dataset: RVOSDataset
-    shift: int = 0
-    deleted: set[str] = field(default_factory=set)  # "<sample key>" or "<sample key>/<frame>"
-    replaced: dict[str, BoolMask | Exception] = field(default_factory=dict)
-    layout: str = "memory"
-    path: Path = Path("masks")
-
-    def mask(self, sample: Sample, frame_name: str, foreground: str) -> BoolMask:
-        spot = f"{sample.key}/{frame_name}"
-        if frame_name not in (self.frame_names(sample) or ()):
-            raise PredictionMissing(f"{self.path}/{spot}.png: no such file.")
-        found = self.replaced.get(spot)
-        if isinstance(found, Exception):
-            raise found
-        if found is not None:
-            return found
-        truth = self.dataset.ground_truth(sample)
-        assert truth is not None
-        mask = truth.mask(truth.frame_names.index(frame_name))
-        assert mask is not None
-        return np.roll(mask, self.shift, axis=1)
-
-    def scores(self, sample: Sample, frame_name: str) -> NDArray[np.float32] | None:
-        return None
-
-    def frame_names(self, sample: Sample) -> list[str] | None:
-        if sample.key in self.deleted:
-            return None
-        return [name for name in sample.video.frame_names if f"{sample.key}/{name}" not in self.deleted]
-
-
-def run(protocol_id: str, masks: Masks, per_frame: bool = False) -> tuple[dict[str, UnitScore], Summary]:
-    protocol = get_protocol(protocol_id)
-    scores = [
-        s for v in masks.dataset.videos for s in protocol.score_video(masks.dataset, v.id, masks, per_frame=per_frame)
-    ]
-    return {s.unit.key: s for s in scores}, protocol.aggregate(scores)
 
 
 # Names ----------------------------------------------------------------------------------------------------------------
@@ -107,7 +64,7 @@ def test_unknown_names_are_answered_with_near_ones() -> None:
 def test_defaults_are_known_and_strict() -> None:
     assert all(get_protocol(i).strict for ids in DEFAULTS.values() for i in ids)
     assert [p.id for p in default_protocols(Toy())] == ["reasonshapes@1"]
-    assert [p.id for p in protocols_for(ToyMeViS())] == ["mevis@1", "mevis@official", "mevis@videolisa"]
+    assert [p.id for p in protocols_for(ToyMeViS())] == ["mevis@1", "mevis@official", "mevis@videolisa", "mevis-v2@1"]
     assert len(DEFAULTS["ref-davis17"]) == 2
     assert [p.id for p in default_protocols(ToyDataset())] == ["expressions@1"]
     assert [p.id for p in protocols_for(ToyDataset())] == ["expressions@1"]
