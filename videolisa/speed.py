@@ -238,10 +238,11 @@ def _machine(videolisa: VideoLisa) -> list[SpeedRow]:
 TITLE = "## VideoLISA: all sentences of a video in one call"
 
 
-def table(rows: Sequence[SpeedRow]) -> str:
-    """The rows as a section in Markdown."""
+def table(rows: Sequence[SpeedRow], arguments: str = "") -> str:
+    """The rows as a section in Markdown, under the command that measured them."""
     lines = [f"| {row.name} | {row.value:,.4g} {row.unit} | {row.note} |" for row in rows]
-    return "\n".join([TITLE, "", "| what | value | how |", "|---|---|---|", *lines, ""])
+    command = f"`python -m rvos.videolisa.speed {arguments}`".replace(" `", "`")
+    return "\n".join([TITLE, "", command, "", "| what | value | how |", "|---|---|---|", *lines, ""])
 
 
 def write_section(path: Path, section: str) -> None:
@@ -276,9 +277,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
             single_calls=options.single_calls,
             straightforward_calls=options.straightforward_calls,
         )
-    print(table(rows))
+    shown = "" if options.single_calls == 2 else f"--single-calls {options.single_calls}"
+    section = table(rows, "--released-size " + shown if options.released_size else shown)
+    print(section)
     if options.write:
-        write_section(options.write, table(rows))
+        write_section(options.write, section)
 
 
 if __name__ == "__main__":
