@@ -23,6 +23,8 @@ object.
 *Language sensitivity* is J minus the J that the same masks have for the other sentences of their video (mean over all
 other sentences): 0 for a model that answers every sentence alike. Beside it stands the best that can be had on the
 data without reading: perfect masks of the one object per video that fits its sentences best.
+
+Jitter and the first correct frame are defined in ``over_time``.
 """
 
 from __future__ import annotations
@@ -43,6 +45,7 @@ from ..datasets.types import BoolMask, Masklet, MaskSource, RVOSDataset, Sample
 from .evaluator import Plan, choose_protocols
 from .intervals import Interval, clustered_interval
 from .machine import worker_count
+from .over_time import CORRECT, Timeline
 from .predictions import ExpressionPredictions, MergedPredictions, RunMasks, as_expressions, open_predictions
 from .protocols.base import Protocol
 from .protocols.per_expression import PerExpressionProtocol
@@ -87,6 +90,9 @@ class UnitAnalysis:
         J_permuted: mean J of these masks for the other sentences of the video; None where it is the only one.
         J_text_blind: J of perfect masks of the object that fits the video's sentences best; None without objects.
         n_frames: scored frames.
+        jitter: how much more the masks change from frame to frame than their target, 0-1; None without two frames.
+        first_correct: the first frame with J >= 0.5 of those in which the target is, from 0; None where none is.
+        delay: the same as a share of them, 1 where none is; None where the target is in no frame.
     """
 
     key: str
@@ -99,6 +105,9 @@ class UnitAnalysis:
     J_permuted: float | None
     J_text_blind: float | None
     n_frames: int
+    jitter: float | None = None
+    first_correct: int | None = None
+    delay: float | None = None
 
 
 @dataclass(frozen=True)
@@ -150,6 +159,21 @@ class Analysis:
         """Mean J of the best single object per video: what perfect masks reach without reading."""
         return _mean(*_known(self.units, lambda u: u.J_text_blind))
 
+    @property
+    def jitter(self) -> Interval:
+        """Mean of how much more the masks change from frame to frame than their targets."""
+        return _mean(*_known(self.units, lambda u: u.jitter))
+
+    @property
+    def found(self) -> Interval:
+        """Share of the sentences whose target is found in some frame, of those whose target is in any."""
+        return _mean(*_known(self.units, lambda u: None if u.delay is None else u.first_correct is not None))
+
+    @property
+    def delay(self) -> Interval:
+        """Mean share of a target's frames before the first correct one; 1 where there is none."""
+        return _mean(*_known(self.units, lambda u: u.delay))
+
     def pair_accuracy(self) -> dict[str, Interval]:
         """For every kind of twin the share of pairs in which both selections are right."""
         names = dict.fromkeys(name for u in self.units for name in u.tags if name.startswith(TWIN))
@@ -164,10 +188,11 @@ class Analysis:
     # Forms --------------------------------------------------------------------------------------------------------
 
     def tables(self) -> list[Table]:
-        """Selection and sensitivity, where J is lost, twins, and a break-down by every tag."""
+        """Selection and sensitivity, where J is lost, behaviour over time, twins, and a break-down by every tag."""
         pairs = tuple((name, shown(v), str(v.n_clusters)) for name, v in self.pair_accuracy().items())
         twins = [Table("Both of a pair right", ("twin", "pair accuracy", "pairs"), pairs)] if pairs else []
-        return [self._choice_table(), self._loss_table(), *twins, *(_by(n, g) for n, g in self.groups().items())]
+        groups = [_by(name, group) for name, group in self.groups().items()]
+        return [self._choice_table(), self._loss_table(), self._time_table(), *twins, *groups]
 
     def _choice_table(self) -> Table:
         rows = (
@@ -184,6 +209,16 @@ class Analysis:
         rows = [(WORDS[p], shown(self.part(p)), _share(self.part(p).value, lost)) for p in PARTS]
         return Table("Where J is lost", ("cause", "loss", "share"), (*rows, ("sum = 1 - J", percent(lost), "")))
 
+    def _time_table(self) -> Table:
+        frames = [u.first_correct for u in self.units if u.first_correct is not None]
+        rows = (
+            ("jitter: change from frame to frame beyond the target's own", shown(self.jitter)),
+            (f"target found in some frame (J >= {CORRECT})", shown(self.found)),
+            ("share of the target's frames before that", shown(self.delay)),
+            ("frames before that, median of those found", f"{np.median(frames):g}" if frames else "–"),
+        )
+        return Table("Over time", ("", "value"), rows)
+
     def __str__(self) -> str:
         head = f"{self.protocol} on {self.dataset}: {self.predictions}, {len(self.units)} sentences"
         failed = [f"Failed: {video}: {reason}" for video, reason in self.failed.items()]
@@ -197,6 +232,7 @@ class Analysis:
     def to_json(self, units: bool = True) -> str:
         """All values as JSON, 0-1, the summary first; ``units`` adds a record per sentence."""
         names = ("J", "selection_accuracy", "mask_quality", "language_sensitivity", "text_blind")
+        names = (*names, "jitter", "found", "delay")
         summary: dict[str, Any] = {name: asdict(getattr(self, name)) for name in names}
         summary["parts"] = {name: asdict(self.part(name)) for name in PARTS}
         summary["pair_accuracy"] = {name: asdict(value) for name, value in self.pair_accuracy().items()}
@@ -356,6 +392,7 @@ class _Video:
         self.own_sum, self.own_count = np.zeros(pairs), np.zeros(pairs)
         self.losses: list[dict[str, list[float]]] = [{p: [] for p in PARTS} for _ in samples]
         self.J: list[list[float]] = [[] for _ in samples]
+        self.timelines = [Timeline() for _ in samples]
         self.was_on_target = [False] * len(samples)
         self.silent = [True] * len(samples)
 
@@ -393,6 +430,8 @@ class _Video:
             else:
                 row = usable.index(i)
                 self._judge(i, frame_J[row], position, masks[row].any(), known)
+            mask = None if guess is None else masks[usable.index(i)]
+            self.timelines[i].add(known[position[self.target[i]]], mask, self.J[i][-1])
 
     def _candidates_at(self, name: str) -> tuple[dict[int, BoolMask], list[BoolMask]]:
         """The masks of the candidates that are annotated in this frame, and the pixels that the protocol leaves out."""
@@ -472,6 +511,9 @@ class _Video:
             J_permuted=self._permuted(i),
             J_text_blind=None if blind is None else float(blind[i]),
             n_frames=n,
+            jitter=self.timelines[i].jitter,
+            first_correct=self.timelines[i].first_correct,
+            delay=self.timelines[i].delay,
         )
 
     def _selection(self, i: int) -> tuple[str, bool | None]:

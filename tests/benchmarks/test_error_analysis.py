@@ -14,6 +14,7 @@ from rvos.baselines.registry import make_predictor
 from rvos.benchmarks.engine import predict
 from rvos.benchmarks.error_analysis import PARTS, Analysis, UnitAnalysis, analyse
 from rvos.benchmarks.evaluator import evaluate
+from rvos.benchmarks.over_time import Timeline
 from rvos.benchmarks.predictions import MemoryPredictions
 from rvos.benchmarks.protocols.per_expression import PerExpressionProtocol
 from rvos.cli import main
@@ -152,6 +153,33 @@ def test_forms(data: ToyDataset, tmp_path: Path) -> None:
     assert "| cause |" in analysis.to_markdown()
     analysis.plot(tmp_path / "analysis.png")
     assert (tmp_path / "analysis.png").stat().st_size > 5000
+
+
+def test_masks_that_flicker_and_targets_that_wait(data: ToyDataset) -> None:
+    """Box "1" moves a pixel a frame; video0 has 5 frames."""
+    steady = predicted(data, lambda sample, t, truth: truth)
+    assert steady.jitter.value == 0 and steady.found.value == 1 and steady.delay.value == 0
+    assert unit(steady, "4").delay is None and unit(steady, "4").jitter == 0
+
+    flicker = predicted(data, lambda sample, t, truth: truth if t % 2 else np.zeros_like(truth))
+    own = object_mask(data, data.sample("video0/0"), "1", 0), object_mask(data, data.sample("video0/0"), "1", 1)
+    change = 1 - (own[0] & own[1]).sum() / (own[0] | own[1]).sum()
+    assert unit(flicker, "0").jitter == pytest.approx(1 - change)
+    assert (unit(flicker, "0").first_correct, unit(flicker, "0").delay) == (1, 1 / 5)
+
+    late = predicted(data, lambda sample, t, truth: truth if t >= 3 else None)
+    assert (unit(late, "0").first_correct, unit(late, "0").delay, unit(late, "0").jitter) == (3, 3 / 5, 0)
+    never = predicted(data, lambda sample, t, truth: np.zeros_like(truth))
+    assert unit(never, "0").first_correct is None and unit(never, "0").delay == 1
+    assert (never.found.value, never.delay.value, never.jitter.value) == (0, 1, 0)
+    assert "target found in some frame" in str(never) and json.loads(never.to_json())["summary"]["delay"]["value"] == 1
+
+
+def test_frames_without_the_target_are_no_waiting() -> None:
+    timeline, there = Timeline(), np.ones(4, np.float32)
+    for truth, guess, J in ((0 * there, 0 * there, 1.0), (there, None, 0.0), (there, there, 1.0), (there, there, 1.0)):
+        timeline.add(truth, guess, J)
+    assert (timeline.first_correct, timeline.delay, timeline.jitters) == (1, 1 / 3, [0.0])
 
 
 PACK_CASES = (
