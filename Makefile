@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check install --quiet
 JOBS ?= 2
 
-.PHONY: help demo test test-all test-oldest check bench docs clean
+.PHONY: help demo test test-all test-oldest check entries bench clean
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -50,6 +50,9 @@ check: $(VENV)/.dev  ## format, lint, types (of the built package: checkers cann
 	$(BIN)/ruff check .
 	rm -rf build && $(PIP) --no-deps --target build/typecheck .
 	cd build/typecheck && $(abspath $(BIN))/python -m mypy --config-file ../../pyproject.toml -p rvos
+
+entries: $(VENV)/.core  ## score the masks of every submitted entry again; what cannot be right is refused
+	$(BIN)/rvos leaderboard check leaderboard/submitted
 
 REAL ?= $(wildcard ../shared/packs/reasonvos)
 bench: $(VENV)/.dev  ## speed as ratios within one run; writes docs/benchmarks.md
