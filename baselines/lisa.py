@@ -32,8 +32,19 @@ from transformers import CLIPVisionConfig, CLIPVisionModel, DynamicCache, LlamaC
 
 from ..benchmarks.predictor import FrameMask
 from ..datasets.types import Expression, Video
-from ..videolisa import checkpoints
-from ..videolisa.checkpoints import CheckpointError, VideoLisa, fill, sam_config_from_shapes, weights_hash
+from ..videolisa.checkpoints import (
+    SAM_DECODER_HEADS,
+    CheckpointError,
+    VideoLisa,
+    clip_folder,
+    clip_pixels,
+    fill,
+    local_folder,
+    released_tensors,
+    released_values,
+    sam_config_from_shapes,
+    weights_hash,
+)
 from ..videolisa.configuration import VideoLisaConfig
 from ..videolisa.modeling import VideoLisaModel
 from ..videolisa.predictor import VideoLisaPredictor
@@ -231,14 +242,14 @@ def question(expression: Expression) -> str:
 
 def open_lisa(path: str | Path, dtype: torch.dtype | None = None, device: str = "cpu") -> VideoLisa:
     """A released LISA checkpoint. Raises CheckpointError, which lists what does not fit."""
-    folder = checkpoints._local_folder(path, None)
-    values = checkpoints._read_json(folder / "config.json")
+    folder = local_folder(path)
+    values = released_values(folder)
     if "mm_vision_select_layer" not in values or "hidden_size" not in values:
         raise CheckpointError(f"{folder} is no LISA checkpoint: its config.json has no mm_vision_select_layer.")
     if "train_mask_decoder" in values and "Phi3" in str(values.get("architectures")):
         raise CheckpointError(f"{folder} is a VideoLISA checkpoint; load it as videolisa:{path}.")
-    clip = checkpoints._clip_folder(folder, None)
-    tensors = checkpoints._released_tensors(folder, clip, None)
+    clip = clip_folder(folder)
+    tensors = released_tensors(folder, clip)
     tokenizer = Tokenizer(folder)
     for token in ("[SEG]", IMAGE_START, IMAGE_END):
         if token not in tokenizer.added:
@@ -247,7 +258,7 @@ def open_lisa(path: str | Path, dtype: torch.dtype | None = None, device: str = 
     with torch.device("meta"):
         model: Any = LisaModel(config)
     fill(model, tensors, str(folder), dtype)
-    processor = Processor.for_config(tokenizer, config, **checkpoints._clip_pixels(clip))
+    processor = Processor.for_config(tokenizer, config, **clip_pixels(clip))
     return VideoLisa(model.to(torch.device(device)).eval(), processor, str(folder))
 
 
@@ -266,7 +277,7 @@ def lisa_config(
     config = VideoLisaConfig(
         text_config=llama,
         vision_config=CLIPVisionConfig.from_pretrained(clip),
-        sam_config=sam_config_from_shapes(shapes, checkpoints.SAM_DECODER_HEADS),
+        sam_config=sam_config_from_shapes(shapes, SAM_DECODER_HEADS),
         seg_token_id=seg_token_id,
         clip_layer=values["mm_vision_select_layer"],
     )

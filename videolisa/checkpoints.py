@@ -144,7 +144,7 @@ class VideoLisa:
         Raises:
             CheckpointError: for missing, unexpected or misshapen keys.
         """
-        folder = _local_folder(path, revision)
+        folder = local_folder(path, revision)
         if _read_json(folder / "config.json").get("model_type") != VideoLisaConfig.model_type:
             raise CheckpointError(
                 f"{folder} is not in our format: its config.json has no model_type '{VideoLisaConfig.model_type}'. "
@@ -195,13 +195,13 @@ class VideoLisa:
             CheckpointError: where files are absent or keys do not fit; the message lists them.
         """
         folder = Path(folder)
-        clip_folder = _clip_folder(folder, clip)
-        tensors = _released_tensors(folder, clip_folder, None if sam is None else Path(sam))
+        clip_release = clip_folder(folder, clip)
+        tensors = released_tensors(folder, clip_release, None if sam is None else Path(sam))
         tokenizer = Tokenizer(folder / "tokenizer" if (folder / "tokenizer").is_dir() else folder)
-        config = released_config(folder, clip_folder, tensors.shapes, tokenizer.seg_id)
+        config = released_config(folder, clip_release, tensors.shapes, tokenizer.seg_id)
         model: Any = empty_model(config, attn_implementation)
         fill(model, tensors, str(folder), dtype)
-        pixels = _clip_pixels(clip_folder)
+        pixels = clip_pixels(clip_release)
         return cls(model.to(device).eval(), Processor.for_config(tokenizer, config, **pixels), str(folder))
 
 
@@ -215,7 +215,7 @@ def open_checkpoint(path: str | Path, **kwargs: Any) -> VideoLisa:
     Raises:
         CheckpointError: where it is neither.
     """
-    folder = _local_folder(path, None)
+    folder = local_folder(path)
     ours = _read_json(folder / "config.json").get("model_type") == VideoLisaConfig.model_type
     return (VideoLisa.from_pretrained if ours else VideoLisa.from_reference)(folder, **kwargs)
 
@@ -318,7 +318,7 @@ def released_config(
     Raises:
         CheckpointError: for a checkpoint that is not VideoLISA's.
     """
-    values = _released_values(folder)
+    values = released_values(folder)
     if "train_mask_decoder" not in values:
         raise CheckpointError(
             f"{folder} is no VideoLISA checkpoint: its config has no train_mask_decoder, which is how the released "
@@ -410,7 +410,17 @@ class TensorMap:
         return TensorMap(shapes, lambda name: (other if name in other.shapes else self).read(name))
 
 
-def _released_tensors(folder: Path, clip: Path, sam: Path | None) -> TensorMap:
+def released_tensors(folder: Path, clip: Path, sam: Path | None = None) -> TensorMap:
+    """The tensors of a checkpoint in the released layout, under the names of ``VideoLisaModel``.
+
+    Args:
+        folder: the checkpoint.
+        clip: the CLIP release, whose weights count where the checkpoint has none.
+        sam: a SAM file, whose weights count where the checkpoint has none.
+
+    Raises:
+        CheckpointError: no weights, or no SAM among them.
+    """
     tensors = _open(folder).renamed(our_name)
     if not any(name.startswith("vision_tower.") for name in tensors.shapes):
         image_side = _open(clip).without(CLIP_TEXT_SIDE)
@@ -423,20 +433,28 @@ def _released_tensors(folder: Path, clip: Path, sam: Path | None) -> TensorMap:
     return tensors
 
 
-def _released_values(folder: Path) -> dict[str, Any]:
-    """The released config; the recorded reference keeps it in ``hf_config.json``."""
+def released_values(folder: Path) -> dict[str, Any]:
+    """The config of the released layout; empty where there is none.
+
+    The recorded reference keeps it in ``hf_config.json``.
+    """
     return _read_json(folder / ("hf_config.json" if (folder / "hf_config.json").is_file() else "config.json"))
 
 
-def _clip_folder(folder: Path, clip: str | Path | None) -> Path:
+def clip_folder(folder: Path, clip: str | Path | None = None) -> Path:
+    """The folder of a checkpoint's CLIP release: ``clip``, else ``clip/`` in it, else what its config names.
+
+    Raises:
+        CheckpointError: where its config names none.
+    """
     if clip is not None:
-        return _local_folder(clip, None)
+        return local_folder(clip)
     if (folder / "clip").is_dir():
         return folder / "clip"
-    named = _released_values(folder).get("vision_tower")
+    named = released_values(folder).get("vision_tower")
     if not named:
         raise CheckpointError(f"{folder} names no CLIP in its config (vision_tower); give its release with clip=….")
-    return _local_folder(named, None)
+    return local_folder(named)
 
 
 def _open(path: Path) -> TensorMap:
@@ -478,7 +496,12 @@ def _open_pickle(file: Path) -> TensorMap:
     return TensorMap({key: tuple(t.shape) for key, t in tensors.items()}, tensors.__getitem__)
 
 
-def _local_folder(path: str | Path, revision: str | None) -> Path:
+def local_folder(path: str | Path, revision: str | None = None) -> Path:
+    """The folder itself, or the local copy of ``owner/name`` on the Hugging Face hub.
+
+    Raises:
+        CheckpointError: where it is neither.
+    """
     if Path(path).is_dir():
         return Path(path)
     if str(path).count("/") != 1 or str(path).startswith((".", "/", "~")):
@@ -488,8 +511,8 @@ def _local_folder(path: str | Path, revision: str | None) -> Path:
     return Path(snapshot_download(str(path), revision=revision))
 
 
-def _clip_pixels(clip: Path) -> dict[str, tuple[float, ...]]:
-    """CLIP's mean and deviation where its release states them."""
+def clip_pixels(clip: Path) -> dict[str, tuple[float, ...]]:
+    """CLIP's mean and deviation as arguments of ``Processor.for_config``; empty where its release states none."""
     values = _read_json(clip / "preprocessor_config.json")
     return {f"clip_{k}": tuple(values[f"image_{k}"]) for k in ("mean", "std") if f"image_{k}" in values}
 
