@@ -5,13 +5,19 @@
 
 * plain: ``{"video_id": …, "expression_id": …, "points": [[t, x, y], …], "boxes": [[t, x0, y0, x1, y1], …]}``, a line or
   a list entry each, ``object`` optional to tell several objects apart;
-* lmms-eval: lines with ``doc`` (or ``submission``) that name video and expression, and the model's text in ``resps``,
-  ``filtered_resps`` or ``response``;
-* text: Molmo's ``<point x="…" y="…">`` and ``<points x1=… y1=… x2=…>`` in percent of the image, with ``t`` or ``time``
-  in seconds; Molmo 2's ``<tracks coords="t id x y id x y;t id x y">`` and ``<points coords=…>``, seconds and
-  thousandths; JSON ``bbox_2d``, ``point_2d`` with ``time``.
+* text: the same two ids and a model's answer as ``text``, in any of the notations below;
+* lmms-eval: the ``<task>_submission_<time>.json`` that its ``rvos_*`` tasks write, a list of records with ``video``,
+  ``qid``, ``expression``, ``tracks`` (points per frame number, in pixels of ``width`` x ``height``), or the samples
+  that ``--log_samples`` writes, which hold the same record as ``rvos_f1``. A record belongs to the sentence of its
+  video with the same words; among several with the same words, to the one whose id is ``qid``.
 
-Seconds become frames by the video's fps, or by ``fps`` where it states none; times of the plain form are frame numbers.
+Notations: Molmo's ``<point x="…" y="…">`` and ``<points x1=… y1=… x2=…>`` in percent of the image, with ``t`` or
+``time`` in seconds, and its lines ``time 0.5`` and ``{1: [x, y, "no"]}``; Molmo 2's ``<tracks coords="t id x y id x y;t
+id x y">`` and ``<points coords=…>``, seconds and thousandths, also where the answer was cut off in the middle; JSON
+``bbox_2d``, ``point_2d`` with ``time``.
+
+Seconds become frames by the video's fps, or by ``fps`` where it states none; times of the plain form and of lmms-eval
+are frame numbers.
 Where the object is between its points, and whether it is there at all, SAM 2 decides. The published rows (Molmo 2,
 lmms-eval) use ``facebook/sam2.1-hiera-large``.
 """
@@ -33,6 +39,10 @@ from .sam2_prompts import ObjectPrompts, Prompt, Sam2Prompts, box_of
 
 #: Frames a second where neither the video nor the file says: what lmms-eval and Molmo 2 sample RVOS videos at.
 DEFAULT_FPS = 6.0
+
+
+#: What a record of lmms-eval is called among the metrics of a logged sample.
+LMMS_RECORD = "rvos_f1"
 
 
 @dataclass(frozen=True)
@@ -62,6 +72,23 @@ class Mark:
         return tuple(v / self.scale * (size[1] if i % 2 == 0 else size[0]) for i, v in enumerate(self.values))
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What a model said about one sentence.
+
+    Attributes:
+        video_id: the video's.
+        expression_id: the sentence's.
+        marks: none mean that the model saw no target.
+        text: the sentence's words, where the file has them; then they tell which sentence it is.
+    """
+
+    video_id: str
+    expression_id: str
+    marks: tuple[Mark, ...]
+    text: str = ""
+
+
 class Tracks:
     """Answers of a model as points and boxes, and SAM 2.
 
@@ -70,14 +97,14 @@ class Tracks:
 
     def __init__(
         self,
-        answers: Mapping[tuple[str, str], Sequence[Mark]],
+        answers: Sequence[Answer],
         sam2: Sam2Prompts,
         source: str = "memory",
         fps: float = DEFAULT_FPS,
     ) -> None:
         """
         Args:
-            answers: (video id, expression id) -> marks; no marks mean that the model saw no target.
+            answers: one a sentence, in any order.
             fps: of videos that do not state theirs.
         """
         self.answers, self.sam2, self.source, self.fps = answers, sam2, source, fps
@@ -95,12 +122,24 @@ class Tracks:
 
     def segment(self, video: Video, expressions: Sequence[Expression]) -> Iterator[FrameMask]:
         """Yield (expression id, frame index, bool (H, W)); a sentence without an answer stays without."""
-        objects = {}
-        for expression in expressions:
-            marks = self.answers.get((video.id, expression.id), self.answers.get((video.id, expression.layout_id)))
-            if marks is not None:
-                objects[expression.id] = prompts_of(marks, video, self.fps)
+        own = [answer for answer in self.answers if answer.video_id == video.id]
+        found = {expression.id: answer_to(expression, own) for expression in expressions}
+        objects = {name: prompts_of(a.marks, video, self.fps) for name, a in found.items() if a is not None}
         yield from self.sam2.segment_objects(video, objects)
+
+
+def answer_to(expression: Expression, answers: Sequence[Answer]) -> Answer | None:
+    """The answer to a sentence among those about its video; None where there is none."""
+    words = _words(expression.text)
+    fits = [a for a in answers if a.text and _words(a.text) == words] or [a for a in answers if not a.text]
+    by_id = [a for a in fits if a.expression_id in (expression.id, expression.layout_id)]
+    same_words = [a for a in fits if a.text]
+    return next(iter(by_id or same_words), None)
+
+
+def _words(text: str) -> str:
+    """Without what converters change: case, spaces, the full stop."""
+    return " ".join(text.lower().split()).rstrip(".")
 
 
 def prompts_of(marks: Sequence[Mark], video: Video, fps: float = DEFAULT_FPS) -> list[ObjectPrompts]:
@@ -112,16 +151,20 @@ def prompts_of(marks: Sequence[Mark], video: Video, fps: float = DEFAULT_FPS) ->
 
 
 def _prompt(marks: Sequence[Mark], size: tuple[int, int]) -> Prompt:
-    points = tuple((v[0], v[1]) for m in marks if len(v := m.pixels(size)) == 2)
+    points = tuple(_inside(v, size) for m in marks if len(v := m.pixels(size)) == 2)
     boxes = [m.pixels(size) for m in marks if len(m.values) == 4]
     return Prompt(points, box_of(boxes[0], size) if boxes else None)
+
+
+def _inside(point: Sequence[float], size: tuple[int, int]) -> tuple[float, float]:
+    return min(max(point[0], 0.0), size[1] - 1.0), min(max(point[1], 0.0), size[0] - 1.0)
 
 
 # Files ----------------------------------------------------------------------------------------------------------------
 
 
-def read_answers(path: Path) -> dict[tuple[str, str], list[Mark]]:
-    """The marks of every sentence in a JSON or JSON-lines file, in any of the forms above.
+def read_answers(path: Path) -> list[Answer]:
+    """The answers in a JSON or JSON-lines file, in any of the forms above; several entries of a sentence are joined.
 
     Raises:
         PredictionMissing: no such file.
@@ -131,12 +174,11 @@ def read_answers(path: Path) -> dict[tuple[str, str], list[Mark]]:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise PredictionMissing(f"{path}: no such file; expected the answers as JSON or JSON lines.") from None
-    answers: dict[tuple[str, str], list[Mark]] = {}
+    marks: dict[tuple[str, str, str], list[Mark]] = {}
     for number, entry in enumerate(_entries(path, text), 1):
-        place = f"{path}, answer {number}"
-        key = _key(entry, place)
-        answers.setdefault(key, []).extend(_marks(entry, place))
-    return answers
+        answer = _answer(entry, f"{path}, answer {number}")
+        marks.setdefault((answer.video_id, answer.expression_id, answer.text), []).extend(answer.marks)
+    return [Answer(video, sentence, tuple(found), words) for (video, sentence, words), found in marks.items()]
 
 
 def _entries(path: Path, text: str) -> list[dict[str, Any]]:
@@ -149,27 +191,40 @@ def _entries(path: Path, text: str) -> list[dict[str, Any]]:
     return content
 
 
-def _key(entry: Mapping[str, Any], place: str) -> tuple[str, str]:
-    for holder in (entry, entry.get("doc"), entry.get("submission")):
-        if isinstance(holder, dict):
-            video = next((holder[n] for n in ("video_id", "video", "video_name") if n in holder), None)
-            sentence = next((holder[n] for n in ("expression_id", "exp_id", "expr_id", "qid") if n in holder), None)
-            if video is not None and sentence is not None:
-                return Path(str(video)).stem if str(video).endswith(".mp4") else str(video), str(sentence)
-    raise PredictionInvalid(f"{place}: names no video_id and expression_id; found {', '.join(entry)[:100]}.")
+def _answer(entry: Mapping[str, Any], place: str) -> Answer:
+    """Raises PredictionInvalid."""
+    record = entry.get(LMMS_RECORD, entry)
+    if isinstance(record, dict) and "qid" in record and "video" in record:
+        return _lmms_answer(record, place)
+    if "video_id" not in entry or "expression_id" not in entry:
+        raise PredictionInvalid(
+            f"{place}: names neither video_id and expression_id nor, as lmms-eval, video and qid; "
+            f"found {', '.join(entry)[:100]}."
+        )
+    names = str(entry["video_id"]), str(entry["expression_id"])
+    if isinstance(entry.get("text"), str):
+        return Answer(*names, tuple(parse_marks(entry["text"])))
+    if "points" not in entry and "boxes" not in entry:
+        raise PredictionInvalid(f"{place}: holds neither points nor boxes nor a text; found {', '.join(entry)[:100]}.")
+    kinds = (("points", 3), ("boxes", 5))
+    return Answer(*names, tuple(_plain(v, n, entry, place) for name, n in kinds for v in entry.get(name, [])))
 
 
-def _marks(entry: Mapping[str, Any], place: str) -> list[Mark]:
-    if "points" in entry or "boxes" in entry:
-        return [
-            _plain(values, n, entry, place)
-            for name, n in (("points", 3), ("boxes", 5))
-            for values in entry.get(name, [])
-        ]
-    for name in ("filtered_resps", "resps", "response", "text", "prediction"):
-        if name in entry:
-            return parse_marks(_first_text(entry[name]))
-    raise PredictionInvalid(f"{place}: holds neither points nor boxes nor a text; found {', '.join(entry)[:100]}.")
+def _lmms_answer(record: Mapping[str, Any], place: str) -> Answer:
+    try:
+        width, height = float(record["width"]), float(record["height"])
+        marks = tuple(
+            Mark(float(moment["frame"]), (x / width, y / height), str(name), scale=1.0, in_frames=True)
+            for moment in record["tracks"] or ()
+            for name, point in moment["points"].items()
+            for x, y in [point["point"]]
+        )
+    except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
+        raise PredictionInvalid(
+            f"{place}: expected lmms-eval's tracks, a list of {{frame, points: {{id: {{point: [x, y]}}}}}}, with width "
+            f"and height; {type(error).__name__}: {error}."
+        ) from error
+    return Answer(str(record["video"]), str(record["qid"]), marks, str(record.get("expression", "")))
 
 
 def _plain(values: Any, count: int, entry: Mapping[str, Any], place: str) -> Mark:
@@ -181,17 +236,13 @@ def _plain(values: Any, count: int, entry: Mapping[str, Any], place: str) -> Mar
     return Mark(float(values[0]), tuple(map(float, values[1:])), str(entry.get("object", "0")), in_frames=True)
 
 
-def _first_text(value: Any) -> str:
-    while isinstance(value, list) and value:
-        value = value[0]
-    return value if isinstance(value, str) else ""
-
-
 # Text -----------------------------------------------------------------------------------------------------------------
 
 _NUMBER = r"-?\d+(?:\.\d+)?"
-_TAG = re.compile(r"<(?:points?|tracks)\b([^>]*)>", re.IGNORECASE)
-_ATTRIBUTE = re.compile(r"([a-z_]+\d*)\s*=\s*[\"']([^\"']*)[\"']", re.IGNORECASE)
+_TAG = re.compile(r"<(?:points?|tracks)\b([^>]*)(?:>|$)", re.IGNORECASE)
+_ATTRIBUTE = re.compile(r"([a-z_]+\d*)\s*=\s*[\"']([^\"']*)(?:[\"']|$)", re.IGNORECASE)
+_MOMENT = re.compile(rf"\btime\s+({_NUMBER})\s*\n\s*\{{([^}}]*)\}}", re.IGNORECASE)
+_OBJECT = re.compile(rf"(\d+)[\"']?\s*:\s*[\[(]\s*({_NUMBER})\s*,\s*({_NUMBER})")
 _JSON_MARK = re.compile(rf"\"(bbox_2d|point_2d|bbox|box|point)\"\s*:\s*\[\s*({_NUMBER}(?:\s*,\s*{_NUMBER})+)\s*\]")
 _JSON_TIME = re.compile(rf"\"(?:time|t|timestamp)\"\s*:\s*\"?({_NUMBER})")
 
@@ -208,7 +259,7 @@ def parse_marks(text: str, scale: float | None = None) -> list[Mark]:
     for body in _TAG.findall(text):
         attributes = {name.lower(): value for name, value in _ATTRIBUTE.findall(body)}
         marks += _track_marks(attributes) if "coords" in attributes else _point_marks(attributes)
-    return marks or _json_marks(text, scale)
+    return marks or _moment_marks(text) or _json_marks(text, scale)
 
 
 def _point_marks(attributes: Mapping[str, str]) -> list[Mark]:
@@ -226,11 +277,20 @@ def _point_marks(attributes: Mapping[str, str]) -> list[Mark]:
 def _track_marks(attributes: Mapping[str, str]) -> list[Mark]:
     """``t id x y id x y; t id x y`` in thousandths."""
     marks = []
-    for part in re.split(r"[;\t\n]", attributes["coords"]):
+    for part in re.split(r"[;:,\t\n]", attributes["coords"]):
         numbers = [float(n) for n in re.findall(_NUMBER, part)]
         for i in range(1, len(numbers) - 2, 3):
             marks.append(Mark(numbers[0], (numbers[i + 1], numbers[i + 2]), f"{numbers[i]:g}", scale=1000.0))
     return marks
+
+
+def _moment_marks(text: str) -> list[Mark]:
+    """``time 0.5`` and on the next line ``{1: [x, y, "no"]}``, in percent."""
+    return [
+        Mark(float(time), (float(x), float(y)), name, scale=100.0)
+        for time, objects in _MOMENT.findall(text)
+        for name, x, y in _OBJECT.findall(objects)
+    ]
 
 
 def _json_marks(text: str, scale: float | None) -> list[Mark]:
