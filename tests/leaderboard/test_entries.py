@@ -259,6 +259,20 @@ def test_contamination_is_named() -> None:
     assert any("trained on mevis/valid_u" in s for s in known.of("VideoLISA-3.8B", "mevis/valid_u"))
     assert any("18 videos of reasonvos" in s for s in known.of("videolisa", "reasonvos"))
     assert known.of("videolisa", "reasonshapes/test") == [] and known.of("mine", "mevis/valid_u") == []
+    assert known.of("videolisa", "revos/valid") == [
+        "Some videos of revos are of mevis, on which videolisa was trained.",
+    ]
+    (shared,) = known.of("Veason-R1-7B", "reasonvos")
+    assert "reasonvos and revos" in shared and "mose and mevis and tao; whether" in shared
+    assert known.of("veason-r1", "revos/valid") == []
+
+
+def test_the_map_of_sources_is_the_one_in_the_docs() -> None:
+    known = contamination()
+    assert known.sources("reasonvos") == ("burst", "mose", "mevis", "vipseg", "tao")
+    assert known.recurring("revos", "mevis") == ("mevis",) and known.recurring("long-rvos", "revos") == ()
+    page = Path(__file__).parents[2] / "docs" / "leaderboards.md"
+    assert known.table().to_markdown().strip() in page.read_text(encoding="utf-8")
 
 
 def test_published_numbers_are_printed_with_findings(capsys: pytest.CaptureFixture[str]) -> None:
