@@ -3,9 +3,9 @@
 Nothing is estimated: what nobody did is "not measured", and every number comes with how many answers made it.
 
 - *Masks*: J and F (``benchmarks.metrics``) between an object and its independent second drawings, frame by frame.
-- *Choices*: blind people pick objects from the sentence alone, first from one frame (stage ``one-frame``: how much needs
-  no video), then from the whole video (stage ``video``: the human ceiling). Accuracy is corrected for chance with the
-  number of answers that each clip offered: (accuracy - chance) / (1 - chance).
+- *Choices*: blind people pick objects from the sentence alone, first from one frame (stage ``one-frame``: how much
+  needs no video), then from the whole video (stage ``video``: the human ceiling). Accuracy is corrected for chance with
+  the number of answers that each clip offered: (accuracy - chance) / (1 - chance).
 - *Krippendorff's alpha* (Content Analysis, 2004, chapter 11; nominal) over the choices of several people, and over the
   reviewers' verdicts: 1 is full agreement, 0 what chance gives, below 0 less than that.
 """
@@ -240,9 +240,8 @@ def _line(what: str, found: Accuracy) -> str:
         return f"choices {what}: {NOT_MEASURED}"
     corrected = f"corrected for chance {_number(found.corrected)}, alpha {_number(found.alpha)}"
     made = f"{found.n_answers} answers of {found.n_people} people to {found.n_sentences} sentences"
-    return (
-        f"choices {what}: {100 * found.accuracy:.1f} % right, chance {100 * found.chance:.1f} %, {corrected} ({made})"
-    )
+    shares = f"{100 * found.accuracy:.1f} % right, chance {100 * found.chance:.1f} %"
+    return f"choices {what}: {shares}, {corrected} ({made})"
 
 
 def _number(value: float | None) -> str:

@@ -1,9 +1,9 @@
 """Two projects made one. Nothing is lost: what both say otherwise is kept twice, and every such conflict is listed.
 
 Things of one id that are equal are one. Objects and sentences that differ are kept side by side, the second project's
-under a new id (``2`` becomes ``2@other``), with everything that refers to them; so are choices, verdicts and comments. A
-clip is the same clip in both where its frames are: other frames under one id make it two clips. What a thing has only
-once (a title, a licence) is the first project's, and the second's words are in the list of conflicts and in the history.
+under a new id (``2`` becomes ``2@other``), with everything that refers to them; so are choices, verdicts and comments.
+A clip is the same clip in both where its frames are: other frames under one id make it two clips. What a thing has only
+once (a title, a licence) is the first project's; the second's words are in the list of conflicts and in the history.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from ..errors import UsageError
 from . import native
@@ -33,7 +33,8 @@ from .native import (
     Verdict,
 )
 
-_T = TypeVar("_T", Person, Object, Expression, Choice, Verdict, Comment)
+Thing = Person | Object | Expression | Choice | Verdict | Comment
+_T = TypeVar("_T", bound=Thing)
 
 
 @dataclass(frozen=True)
@@ -157,18 +158,12 @@ def _merged(
     place = f"clip {a.id}"
     tracks_a, tracks_b = of_a.masks(a.id), of_b.masks(b.id)
 
-    def with_masks(masks: Mapping[str, Track]) -> Callable[[Object], object]:
-        return lambda item: (item, masks.get(item.id))
-
-    objects, new = _both(
-        "object", place, a.objects, b.objects, suffix, done, with_masks(tracks_a), with_masks(tracks_b)
-    )
-    objects = tuple(_follow(item, new) if index >= len(a.objects) else item for index, item in enumerate(objects))
+    objects, new = _objects(a, b, tracks_a, tracks_b, suffix, done)
     spoken = tuple(_relinked(expression, new) for expression in b.expressions)
     expressions, said = _both("sentence", place, a.expressions, spoken, suffix, done, lambda e: e)
     answered = tuple(_answered(choice, new, said) for choice in b.choices)
     choices, _ = _both("choice", place, a.choices, answered, suffix, done, lambda choice: choice)
-    ids = {"object": new, "expression": said, "clip": {}}
+    ids: dict[str, Mapping[str, str]] = {"object": new, "expression": said, "clip": {}}
     judged = tuple(v.model_copy(update={"about": _about(v.about, ids)}) for v in b.verdicts)
     verdicts, _ = _both("verdict", place, a.verdicts, judged, suffix, done, lambda verdict: verdict)
     remarked = tuple(c.model_copy(update={"about": _about(c.about, ids)}) for c in b.comments)
@@ -195,6 +190,22 @@ def _merged(
     masks = MergedTracks(tracks_a, tracks_b, {new.get(item.id, item.id): item.id for item in b.objects})
     frames = _frames(of_a, a) or _frames(of_b, b)
     return clip, masks, frames
+
+
+def _objects(
+    a: Clip, b: Clip, tracks_a: Mapping[str, Track], tracks_b: Mapping[str, Track], suffix: str, done: Merge
+) -> tuple[tuple[Object, ...], dict[str, str]]:
+    """The objects of both, and the second's new ids: first the things themselves, then second drawings of them."""
+
+    def with_masks(masks: Mapping[str, Track]) -> Callable[[Object], object]:
+        return lambda item: (item, masks.get(item.id))
+
+    place, content = f"clip {a.id}", (with_masks(tracks_a), with_masks(tracks_b))
+    things = tuple(item for item in b.objects if item.second_of is None)
+    objects, new = _both("object", place, a.objects, things, suffix, done, *content)
+    again = tuple(_follow(item, new) for item in b.objects if item.second_of is not None)
+    objects, drawn_again = _both("object", place, objects, again, suffix, done, *content)
+    return objects, {**new, **drawn_again}
 
 
 class MergedTracks(Mapping[str, Track]):
@@ -302,7 +313,7 @@ def _both(
             added.append(record)
         elif content(own[record.id]) != (content_b or content)(record):
             new[record.id] = _free(record.id, suffix, taken)
-            added.append(record.model_copy(update={"id": new[record.id]}))
+            added.append(cast(_T, record.model_copy(update={"id": new[record.id]})))
             kept = f"both are kept, the second's as {new[record.id]}"
             conflict = Conflict(f"{place}, {what} {record.id}", _said(own[record.id]), _said(record), kept)
             done.conflicts.append(conflict)
@@ -318,7 +329,7 @@ def _free(name: str, suffix: str, taken: set[str]) -> str:
     return found
 
 
-def _said(record: _T) -> str:
+def _said(record: Thing) -> str:
     """A record in a few words."""
     if isinstance(record, Expression):
         return record.text

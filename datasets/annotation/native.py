@@ -282,6 +282,10 @@ class Writer:
             (self._stage / HEAD_FILE).write_text(dumped(self.head), encoding="utf-8")
         self._stack.__exit__(kind, error, trace)
 
+    def note(self, event: Event) -> None:
+        """Add to the project's history."""
+        self._head = self._head.model_copy(update={"history": (*self._head.history, event)})
+
     def add(
         self, clip: Clip, masks: Mapping[str, Track], source: FrameSource | None = None, link: bool = False
     ) -> ClipRef:

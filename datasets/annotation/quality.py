@@ -1,8 +1,8 @@
 """What can be wrong with an annotated clip, said while it is being made: a function a check, a finding a place.
 
 ``check_sentence`` needs no masks and is quick enough for every key stroke; ``check_clip`` does everything about one
-clip, ``check_project`` about all. A finding of severity ``error`` keeps a contribution from being accepted, a
-``warning`` asks for a second look, a ``note`` says what is not known yet.
+clip. A finding of severity ``error`` keeps a contribution from being accepted, a ``warning`` asks for a second look, a
+``note`` says what is not known yet.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from typing import Any, Literal
 
 from ..problems import Severity
 from . import native
-from .native import Clip, Expression, Object, Project, Rle, Track
-from .wording import content_words, misspelt, normalised, project_words
+from .native import Clip, Expression, Object, Rle, Track
+from .wording import content_words, misspelt, normalised
 
 Masks = Mapping[str, Track]
 
@@ -59,17 +59,6 @@ class Finding:
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return asdict(self)
-
-
-def check_project(project: Project) -> Iterator[Finding]:
-    """All findings of all clips, and those that no clip can have alone. One clip's masks are in memory at a time."""
-    known = {person.id for person in project.head.people}
-    words = project_words(project)
-    first_seen: dict[str, str] = {}
-    for clip in project:
-        yield from check_clip(clip, project.masks(clip.id), words)
-        yield from unknown_people(clip, known)
-        yield from repeated_frames(clip, first_seen)
 
 
 def check_clip(clip: Clip, masks: Masks | None = None, words: frozenset[str] = frozenset()) -> list[Finding]:

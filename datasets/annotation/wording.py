@@ -8,11 +8,11 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from importlib.resources import files
 
-from .native import Project
+from .native import Clip
 
 #: words that say nothing about what is meant
 _STOP = frozenset(
@@ -55,10 +55,10 @@ def known_words() -> frozenset[str]:
     return frozenset((files(__package__) / "words.txt").read_text(encoding="utf-8").split())
 
 
-def project_words(project: Project, least: int = 3) -> frozenset[str]:
+def project_words(clips: Iterable[Clip], least: int = 3) -> frozenset[str]:
     """Words that at least ``least`` sentences of a project use: those are no slips."""
     counted: Counter[str] = Counter()
-    for clip in project:
+    for clip in clips:
         for expression in clip.expressions:
             counted.update(set(re.findall(r"[a-z]{3,}", expression.text.lower())))
     return frozenset(word for word, count in counted.items() if count >= least)
