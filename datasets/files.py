@@ -179,7 +179,7 @@ def _as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path, encoding: str = "utf-8-sig") -> Any:
     """The content of a JSON file.
 
     Raises:
@@ -195,7 +195,7 @@ def read_json(path: Path) -> Any:
         return content
 
     try:
-        content = json.loads(read_text(path), object_pairs_hook=pairs)
+        content = json.loads(read_text(path, encoding), object_pairs_hook=pairs)
     except ValueError as error:  # malformed, or a number with more digits than Python takes
         raise DatasetError(f"{path}: not valid JSON ({error}); download the file again.") from error
     except RecursionError as error:

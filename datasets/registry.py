@@ -43,6 +43,10 @@ class Entry:
     generated: bool = False
 
 
+#: Folders of the REFER tools, which hold all four data sets of phrases about images.
+_REFER = ("refer_seg", "refer")
+_REFER_SPLITS = ("val", "testA", "testB", "train", "google-val", "google-train")
+
 DATASETS = {
     "reasonvos": Entry(".reasonvos:ReasonVOS", ("",), ("reason-vos",), folders=("ReasonVOS",)),
     "mevis": Entry(
@@ -72,6 +76,27 @@ DATASETS = {
     ),
     "groundmore": Entry(
         ".groundmore:GroundMoRe", ("trainval", "test"), ("ground-more",), {}, ("GroundMoRe", "ground_more")
+    ),
+    "reasonseg": Entry(
+        ".reasonseg:ReasonSeg",
+        ("val", "test", "test-short", "test-long", "train"),
+        ("reason-seg",),
+        {"valid": "val"},
+        ("ReasonSeg", "reason_seg/ReasonSeg"),
+    ),
+    "refcoco": Entry(".refcoco:RefCOCO", (*_REFER_SPLITS, "google-test"), ("ref-coco",), {"valid": "val"}, _REFER),
+    "refcoco+": Entry(
+        ".refcoco:RefCOCOPlus", _REFER_SPLITS[:4], ("refcocop", "refcoco-plus"), {"valid": "val"}, _REFER
+    ),
+    "refcocog": Entry(
+        ".refcoco:RefCOCOg",
+        ("val", "test", "train", "google-val", "google-train"),
+        ("ref-cocog",),
+        {"valid": "val"},
+        _REFER,
+    ),
+    "refclef": Entry(
+        ".refcoco:RefCLEF", ("train", "val", "testA", "testB", "testC"), ("ref-clef",), {"valid": "val"}, _REFER
     ),
     "reasonshapes": Entry(
         ".reasonshapes.loader:ReasonShapes",

@@ -76,8 +76,8 @@ J_AND_F: tuple[Metric, ...] = (Metric("J&F"), Metric("J"), Metric("F"))
 
 
 def unit_metric(metrics: Sequence[Metric]) -> Metric:
-    """The metric by which single units are ranked: the first that units have."""
-    return next(metric for metric in metrics if not metric.composite)
+    """The metric by which single units are ranked: the first that is a mean over units."""
+    return next(metric for metric in metrics if not (metric.composite or metric.over))
 
 
 @dataclass(frozen=True)

@@ -147,16 +147,21 @@ class PerExpressionProtocol(Protocol):
         predictions: ExpressionPredictions | MergedPredictions,
         per_frame: bool = False,
     ) -> list[UnitScore]:
-        if not isinstance(predictions, ExpressionPredictions):
-            raise ProtocolError(
-                f"{self.id} scores a mask per expression, but {predictions.path} holds label maps; "
-                "overlaps between objects are lost in them, so give the masks they were merged from."
-            )
+        masks = self.expression_masks(predictions)
         entries = self.entries(dataset, dataset.samples_of(video_id))
-        self.before_frames(dataset, entries, predictions)
+        self.before_frames(dataset, entries, masks)
         for entry, name, truth in _annotated_frames(entries):
-            self.score_frame(dataset, entry, name, truth, predictions)
+            self.score_frame(dataset, entry, name, truth, masks)
         return [entry.result(per_frame) for entry in entries]
+
+    def expression_masks(self, predictions: ExpressionPredictions | MergedPredictions) -> ExpressionPredictions:
+        """The predictions, which must be a mask per expression. Raises ProtocolError for label maps."""
+        if isinstance(predictions, ExpressionPredictions):
+            return predictions
+        raise ProtocolError(
+            f"{self.id} scores a mask per expression, but {predictions.path} holds label maps; "
+            "overlaps between objects are lost in them, so give the masks they were merged from."
+        )
 
     def score_frame(
         self, dataset: RVOSDataset, entry: Entry, name: str, truth: Truth, predictions: ExpressionPredictions

@@ -99,6 +99,56 @@ def for_groundmore(content: VideoContent) -> VideoContent:
     return replace(typed, video=replace(content.video, id=clip), truths=truths)
 
 
+@dataclass(frozen=True)
+class Still:
+    """One frame of a source under another name."""
+
+    source: RenderedFrames
+    frame: str
+
+    def read(self, name: str) -> NDArray[np.uint8]:
+        return self.source.read(self.frame)
+
+    def size(self, name: str) -> tuple[int, int]:
+        return self.source.size(self.frame)
+
+    def path(self, name: str) -> None:
+        return None
+
+    def encoded(self, name: str) -> tuple[bytes, str]:
+        return self.source.encoded(self.frame)
+
+
+@dataclass(frozen=True)
+class StillMasks:
+    """The masks of one frame."""
+
+    masklet: Masklet
+    index: int
+
+    def mask(self, index: int) -> BoolMask | None:
+        return self.masklet.mask(self.index)
+
+    def void(self, index: int) -> BoolMask | None:
+        return None
+
+
+def for_images(content: VideoContent) -> VideoContent:
+    """The frame in the middle, and the sentences whose targets are seen in it."""
+    video, middle = content.video, len(content.video) // 2
+    assert isinstance(video.source, RenderedFrames)
+
+    def still(masklet: Masklet) -> Masklet:
+        return Masklet((video.id,), StillMasks(masklet, middle))
+
+    pairs = [(e, still(t)) for e, t in zip(content.expressions, content.truths, strict=True) if t is not None]
+    seen = [(e, truth) for e, truth in pairs if (mask := truth.mask(0)) is not None and mask.any()]
+    image = Video(video.id, (video.id,), Still(video.source, video.frame_names[middle]), declared_size=video.size)
+    objects = {name: still(masklet) for name, masklet in content.objects.items()}
+    there = {name: m for name, m in objects.items() if (mask := m.mask(0)) is not None and mask.any()}
+    return VideoContent(image, content.source, tuple(e for e, _ in seen), tuple(t for _, t in seen), there)
+
+
 def _content(video: GeneratedVideo, frames: RenderedFrames) -> VideoContent:
     def masklet(ids: tuple[int, ...]) -> Masklet:
         return Masklet(frames.names, RenderedMasks(video, video.id, ids, range(video.n_frames)))

@@ -21,10 +21,11 @@ from PIL import Image
 
 from ..errors import UnknownNameError
 from ..layouts.files import JsonObject, made, save_binary, save_indexed, staged
+from ..layouts.images import write_reasonseg, write_refcoco
 from ..layouts.job import Job
 from ..layouts.writers import FIRST_GROUP, NO_OBJECT, write_groundmore, write_long_rvos, write_revos
 from ..masks import encode_rle
-from .contents import SOURCE, Adapt, VideoContent, contents, for_groundmore, for_long_rvos, for_revos
+from .contents import SOURCE, Adapt, VideoContent, contents, for_groundmore, for_images, for_long_rvos, for_revos
 from .davis import ANNOTATORS, DavisObject, describe_objects
 from .generate import GeneratedSample, GeneratedVideo, generate
 from .programs import to_json
@@ -86,6 +87,9 @@ def write(
     No-target sentences are its third type.
 
     ``long-rvos``: a folder of 0/255 masks per thing with the frames in which it is seen.
+
+    ``reasonseg``, ``refcoco``: the frame in the middle of every video as an image, with the sentences whose targets
+    are seen in it; ReasonSeg takes the first of them.
 
     ``groundmore``: label maps of clips at six frames a second; every second question means the first half of its clip.
 
@@ -470,5 +474,12 @@ _LAYOUTS: dict[str, tuple[tuple[str, ...], int, Writer]] = {
     "revos": (("valid", "train"), 1, _as_converted(write_revos, for_revos, "{:05d}")),
     "long-rvos": (("valid", "train", "test"), 1, _as_converted(write_long_rvos, for_long_rvos, "{:05d}")),
     "groundmore": (("test", "trainval"), 1, _as_converted(write_groundmore, for_groundmore, "frame_{:06d}")),
+    "reasonseg": (("val", "test", "train"), 1, _as_converted(write_reasonseg, for_images, "{:05d}")),
+    "refcoco": (("val", "testA", "testB", "train"), 1, _as_converted(write_refcoco, for_images, "{:05d}")),
 }
 LAYOUTS = tuple(_LAYOUTS)
+
+
+def default_split(layout: str) -> str:
+    """The split that ``write`` writes unless told otherwise, "" for a layout without splits."""
+    return _LAYOUTS[layout][0][0]
