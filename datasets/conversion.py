@@ -10,9 +10,12 @@ from typing import Any, get_args
 
 from .errors import UnknownNameError, UsageError
 from .files import read_json
-from .layouts.content import KEY, VideoContent, contents, is_kept, meta_file_of, origin_of
+from .layouts.content import VideoContent, contents, is_kept, meta_file_of, origin_of
 from .layouts.files import staged
-from .layouts.job import How, Job, Loss
+from .layouts.images import write_reasonseg, write_refcoco
+from .layouts.job import CRF, How, Job, Loss
+from .layouts.kept import KEY
+from .layouts.mp4_rle import write_mp4_rle
 from .layouts.writers import (
     write_groundmore,
     write_long_rvos,
@@ -23,6 +26,7 @@ from .layouts.writers import (
     write_revos,
 )
 from .mevis import MeViS
+from .mp4_rle import Mp4Rle
 from .ref_davis17 import RefDAVIS17
 from .types import RVOSDataset
 
@@ -51,11 +55,14 @@ LAYOUTS = {
     "revos": Layout(write_revos, ("valid", "train")),
     "long-rvos": Layout(write_long_rvos, ("valid", "train", "test")),
     "groundmore": Layout(write_groundmore, ("test", "trainval")),
+    "reasonseg": Layout(write_reasonseg, ("val", "test", "train")),
+    "refcoco": Layout(write_refcoco, ("val", "testA", "testB", "train")),
+    "mp4-rle": Layout(write_mp4_rle, ("",), ("",)),
 }
 
 #: what the loaders and converters read of a video and of an expression; anything else in a file is not carried over
 _VIDEO_FIELDS = {"frames", "expressions", "questions", "source", "vid_id", "height", "width", KEY}
-_EXPRESSION_FIELDS = {"exp", "obj_id", "anno_id", "exp_id", "exp_text", "is_sent", "type_id", "type"}
+_EXPRESSION_FIELDS = {"exp", "obj_id", "anno_id", "exp_id", "exp_text", "is_sent", "type_id", "type", "mask_ids"}
 _EXPRESSION_FIELDS |= {"question", "q_type", "action_start", "action_end"}
 _REASONSHAPES_FIELDS = {"object_ids", "kind", "tags"}
 
@@ -94,7 +101,13 @@ class Conversion:
 
 
 def convert(
-    dataset: RVOSDataset, layout: str, out: Path | str, *, frames: How = "link", progress: Progress | None = None
+    dataset: RVOSDataset,
+    layout: str,
+    out: Path | str,
+    *,
+    frames: How = "link",
+    crf: int = CRF,
+    progress: Progress | None = None,
 ) -> Conversion:
     """Write a dataset in another layout (or in its own, afresh). ``out`` is complete or not there.
 
@@ -105,9 +118,10 @@ def convert(
         dataset: opened by ``load``; DAVIS's own folders with ``layout="original"``.
         layout: ``reasonvos``, ``mevis[/valid_u|train|valid]``, ``ref-youtube-vos[/valid|train]``,
             ``ref-davis17[/valid|train]``, ``revos[/valid|train]``, ``long-rvos[/valid|train|test]``,
-            ``groundmore[/test|trainval]``.
+            ``groundmore[/test|trainval]``, ``mp4-rle``.
         out: the new root. What is already there is never overwritten; another split may be added to it.
         frames: ``link`` the frames' files (copied where the disk differs), ``copy`` them, or leave them out: ``none``.
+        crf: how far ``mp4-rle`` may change pixels: x264's rate factor, 0 (not at all) to 51; the change is measured.
         progress: called after every video.
 
     Raises:
@@ -118,12 +132,14 @@ def convert(
     name, split = _target(layout)
     if frames not in get_args(How):
         raise UsageError(f"frames={frames!r}: use {', '.join(get_args(How))}.")
+    if not 0 <= crf <= 51:
+        raise UsageError(f"crf={crf}: use 0 (no pixel changes) to 51.")
     _refuse_withheld(dataset, name, split)
     out = Path(out)
     origin, fingerprint = origin_of(dataset), dataset.fingerprint
     out.absolute().parent.mkdir(parents=True, exist_ok=True)
     with staged(out.absolute()) as stage:
-        job = Job(stage, split, origin, frames, keeps_ids=bool(getattr(dataset, "unique_object_ids", False)))
+        job = Job(stage, split, origin, frames, keeps_ids=bool(getattr(dataset, "unique_object_ids", False)), crf=crf)
         _unread_fields(dataset, origin, job)
         LAYOUTS[name].write(job, _counted(contents(dataset), len(dataset.videos), progress))
         done = Conversion(
@@ -159,7 +175,7 @@ def _target(layout: str) -> tuple[str, str]:
 def _refuse_withheld(dataset: RVOSDataset, name: str, split: str) -> None:
     if split in LAYOUTS[name].withheld or any(dataset.ground_truth(sample) is not None for sample in dataset.samples):
         return
-    able = [f"{n}/{s}" for n, layout in LAYOUTS.items() for s in layout.withheld]
+    able = [f"{n}/{s}".rstrip("/") for n, layout in LAYOUTS.items() for s in layout.withheld]
     raise UsageError(f"{dataset.id} withholds its masks, which {name} needs; convert to {' or '.join(able)}.")
 
 
@@ -173,9 +189,10 @@ def _counted(videos: Iterator[VideoContent], total: int, progress: Progress | No
 def _unread_fields(dataset: RVOSDataset, origin: str, job: Job) -> None:
     """Fields of the source's file that no layout of ours carries, and masks beside the ones that are read."""
     path = meta_file_of(dataset)
+    of_video = _VIDEO_FIELDS | ({"fps", "masks"} if isinstance(dataset, Mp4Rle) else set())
     known = _EXPRESSION_FIELDS | (_REASONSHAPES_FIELDS if origin.startswith("reasonshapes") else set())
     for video_id, entry in read_json(path)["videos"].items() if path is not None else ():
-        for key in entry.keys() - _VIDEO_FIELDS:
+        for key in entry.keys() - of_video:
             job.losses.add(f"fields '{key}' of videos", video_id)
         listed = entry["expressions"] if "expressions" in entry else entry["questions"]
         for fields in listed.values() if isinstance(listed, dict) else listed:

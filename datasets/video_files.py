@@ -144,11 +144,11 @@ class Mp4Writer:
         self._stream: Any = None
 
     def write(self, frame: NDArray[np.uint8]) -> None:
-        """Append a frame, uint8 (H, W, 3) RGB. Raises DatasetError where its size is not that of the first."""
+        """Append a frame, uint8 (H, W, 3) RGB. Raises ImageError where its size is not that of the first."""
         if self._container is None:
             self._begin(*frame.shape[:2])
         if frame.shape[:2] != (self._stream.height, self._stream.width):
-            raise DatasetError(
+            raise ImageError(
                 f"{self.path}: a frame of {frame.shape[1]}x{frame.shape[0]} after frames of "
                 f"{self._stream.width}x{self._stream.height}; a video file has one size."
             )

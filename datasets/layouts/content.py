@@ -18,10 +18,8 @@ from ..errors import DatasetError
 from ..files import read_json
 from ..masks import EmptyMasks, UnionMasks
 from ..mevis import MeViS
-from ..types import BoolMask, Expression, Masklet, MaskSource, RVOSDataset, Sample, Video
-
-KEY = "rvos"
-FORMAT = 1
+from ..types import BoolMask, Expression, Masklet, RVOSDataset, Sample, Video
+from .kept import KEY, Patched, expression_of, patched
 
 
 @dataclass(frozen=True)
@@ -54,20 +52,6 @@ class Targets:
 
     masks: Mapping[str, Masklet]
     of: tuple[tuple[str, ...] | None, ...]
-
-
-@dataclass(frozen=True)
-class PartlyAnnotated:
-    """Masks of which some frames are not annotated, although the file that holds them cannot say so."""
-
-    source: MaskSource
-    unannotated: frozenset[int]
-
-    def mask(self, index: int) -> BoolMask | None:
-        return None if index in self.unannotated else self.source.mask(index)
-
-    def void(self, index: int) -> BoolMask | None:
-        return self.source.void(index)
 
 
 def origin_of(dataset: RVOSDataset) -> str:
@@ -134,18 +118,6 @@ def _same(mask: BoolMask | None, parts: Sequence[BoolMask | None]) -> bool:
     return bool(np.array_equal(mask, np.logical_or.reduce(there)))
 
 
-def kept_expression(expression: Expression) -> dict[str, Any]:
-    """What is written about an expression for the way back."""
-    return {
-        "id": expression.id,
-        "layout_id": expression.layout_id,
-        "object_ids": None if expression.object_ids is None else list(expression.object_ids),
-        "kind": expression.kind,
-        "is_sentence": expression.is_sentence,
-        "tags": dict(expression.tags),
-    }
-
-
 def meta_file_of(dataset: RVOSDataset) -> Path | None:
     """The dataset's file of sentences, None where it has none (DAVIS's own text files)."""
     own = getattr(dataset, "meta_file", None)
@@ -165,21 +137,49 @@ def _as_it_is(dataset: RVOSDataset, video: Video, samples: Sequence[Sample], tit
 
 def _restored(dataset: RVOSDataset, video: Video, samples: Sequence[Sample], kept: Mapping[str, Any]) -> VideoContent:
     try:
-        names: dict[str, str] = kept["objects"]
-        frames = {name: index for index, name in enumerate(video.frame_names)}
-        gaps = {i: frozenset(frames[f] for f in listed) for i, listed in kept["unannotated"].items()}
-        records = kept["expressions"]
-        expressions = tuple(_expression(s.expression, record) for s, record in zip(samples, records, strict=True))
+        masks = _restored_masks(dataset, video, kept)
+        written = zip(samples, kept["expressions"], strict=True)
+        told = [(expression_of(s.expression.text, r), r["target"], dataset.ground_truth(s)) for s, r in written]
+        for record in kept["left_out"]:
+            told.insert(record["position"], (expression_of(record["text"], record), record["target"], None))
+        objects = {name: masks[name] for name in (*kept["objects"].values(), *kept["hidden"])}
+        truths = tuple(_truth(video, own, target, masks) for _, target, own in told)
         source, fps = str(kept["source"]), kept["fps"]
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         place = f"{meta_file_of(dataset)}: video '{video.id}'"
         raise DatasetError(
             f"{place}: the key '{KEY}' does not fit the video's expressions; convert again, or remove it."
         ) from error
-    listed = _all_objects(dataset, video, names)
-    objects = {names[i]: _with_gaps(masklet, gaps.get(i)) for i, masklet in listed.items() if i in names}
-    truths = tuple(_truth(dataset, sample, gaps) for sample in samples)
-    return VideoContent(replace(video, fps=fps), source, expressions, truths, objects)
+    return VideoContent(replace(video, fps=fps), source, tuple(e for e, _, _ in told), truths, objects)
+
+
+def _restored_masks(dataset: RVOSDataset, video: Video, kept: Mapping[str, Any]) -> dict[str, Masklet]:
+    """Every target by the name that it had, also those of which the files show nothing."""
+    frames = {name: index for index, name in enumerate(video.frame_names)}
+    names = {**kept["objects"], **kept["extras"]}
+    shown = {names[i]: masklet for i, masklet in _all_objects(dataset, video, names).items() if i in names}
+    targets = dict.fromkeys((*names.values(), *kept["hidden"], *kept["hidden_extras"]))
+    return {t: patched(shown.get(t) or _nothing(video, t, kept), t, kept, frames) for t in targets}
+
+
+def _nothing(video: Video, target: str, kept: Mapping[str, Any]) -> Masklet:
+    known = next(iter(kept["covered"].get(target, {}).values()), None)
+    return Masklet(video.frame_names, EmptyMasks(video.size if known is None else tuple(known["size"])))
+
+
+def _truth(
+    video: Video, own: Masklet | None, target: Sequence[str] | None, masks: Mapping[str, Masklet]
+) -> Masklet | None:
+    """The files' own masks, or, where these show less than there was, the union of the target's."""
+    if target is None or any(name not in masks for name in target):
+        return own
+    parts = [masks[name] for name in target]
+    if own is not None and not any(isinstance(part.source, Patched) for part in parts):
+        return own
+    if not parts:
+        return Masklet(video.frame_names, EmptyMasks(video.size))
+    union = UnionMasks(tuple(part.source for part in parts))
+    return parts[0] if len(parts) == 1 else Masklet(parts[0].frame_names, union)
 
 
 def _all_objects(dataset: RVOSDataset, video: Video, names: Mapping[str, str]) -> Mapping[str, Masklet]:
@@ -188,29 +188,6 @@ def _all_objects(dataset: RVOSDataset, video: Video, names: Mapping[str, str]) -
         masks = dataset.masks
         return {i: Masklet(video.frame_names, masks.source(i, video.size)) for i in names if i in masks}
     return dataset.objects(video)
-
-
-def _expression(stored: Expression, record: Mapping[str, Any]) -> Expression:
-    ids = record["object_ids"]
-    return Expression(
-        id=record["id"],
-        text=stored.text,
-        object_ids=None if ids is None else tuple(ids),
-        kind=record["kind"],
-        is_sentence=record["is_sentence"],
-        layout_id=record["layout_id"],
-        tags=record["tags"],
-    )
-
-
-def _truth(dataset: RVOSDataset, sample: Sample, gaps: Mapping[str, frozenset[int]]) -> Masklet | None:
-    truth = dataset.ground_truth(sample)
-    parts = [gaps.get(i, frozenset()) for i in sample.expression.object_ids or ()]
-    return _with_gaps(truth, frozenset.intersection(*parts)) if truth is not None and parts else truth
-
-
-def _with_gaps(masklet: Masklet, unannotated: frozenset[int] | None) -> Masklet:
-    return Masklet(masklet.frame_names, PartlyAnnotated(masklet.source, unannotated)) if unannotated else masklet
 
 
 def _kept_videos(dataset: RVOSDataset) -> dict[str, Any]:

@@ -14,10 +14,14 @@ import numpy as np
 from ..errors import DatasetError, ImageError
 from ..masks import encode_rle
 from ..types import BoolMask, Expression, Masklet, Video
-from .content import FORMAT, KEY, VideoContent, kept_expression
+from .content import Targets, VideoContent
 from .files import made
+from .kept import FORMAT, KEY, Patches, kept_expression
 
 How = Literal["link", "copy", "none"]
+
+#: x264's rate factor that most eyes take for the original
+CRF = 18
 
 
 @runtime_checkable
@@ -72,6 +76,7 @@ class Job:
             a way back.
         frames: whether frame files are hard-linked (copied where the disk differs), copied, or left out.
         keeps_ids: no two videos of the dataset use one object id, so ids may serve as MeViS's, which are global.
+        crf: x264's rate factor where frames become a video file, 0 (nothing is lost) to 51.
     """
 
     stage: Path
@@ -79,6 +84,7 @@ class Job:
     origin: str
     frames: How
     keeps_ids: bool = False
+    crf: int = CRF
     losses: Losses = field(default_factory=Losses)
     n_videos: int = 0
     n_expressions: int = 0
@@ -89,23 +95,57 @@ class Job:
     def kept(
         self,
         content: VideoContent,
-        expressions: Sequence[Expression],
-        objects: Mapping[str, str],
-        unannotated: Mapping[str, list[str]],
+        targets: Targets,
+        written: Sequence[Expression],
+        ids: Mapping[str, str],
+        patches: Patches,
     ) -> dict[str, Any]:
-        """The key ``rvos`` of a video with its value. ``objects``: id in this layout -> id in the origin."""
+        """The key ``rvos`` of a video with its value; and what it keeps is counted.
+
+        Args:
+            content, targets: what there was.
+            written: the expressions in the file, in its order.
+            ids: target -> its id in this layout, for those of which the files show anything.
+            patches: how their masks differ from the files.
+        """
+        self._count(patches, kept=bool(self.origin))
         if not self.origin:
             return {}
+        there = {id(e) for e in written}
+        told = list(zip(content.expressions, targets.of, strict=True))
+        left_out = [
+            {"position": k, "text": e.text, **kept_expression(e, means)}
+            for k, (e, means) in enumerate(told)
+            if id(e) not in there
+        ]
+        means_of = {id(e): means for e, means in told}
         kept = {
             "format": FORMAT,
             "origin": self.origin,
             "source": content.source,
             "fps": content.video.fps,
-            "objects": dict(objects),
-            "unannotated": dict(unannotated),
-            "expressions": [kept_expression(e) for e in expressions],
+            "objects": {ids[name]: name for name in content.objects if name in ids},
+            "extras": {i: name for name, i in ids.items() if name not in content.objects},
+            "hidden": [name for name in patches.hidden if name in content.objects],
+            "hidden_extras": [name for name in patches.hidden if name not in content.objects],
+            **patches.as_dict(),
+            "expressions": [kept_expression(e, means_of[id(e)]) for e in written],
+            "left_out": left_out,
         }
         return {KEY: kept}
+
+    def left_out(self, what: str, content: VideoContent, expression: Expression) -> None:
+        """A sentence that the layout does not take; the key ``rvos`` keeps it."""
+        self.losses.add(what, f"{content.video.id}/{expression.id}", kept=bool(self.origin))
+
+    def _count(self, patches: Patches, *, kept: bool) -> None:
+        place, counts = patches.video.id, self.losses.add
+        void, gaps = patches.n_frames(patches.void), patches.n_frames(patches.unannotated)
+        counts("pixels of objects that overlap others; the first keeps them", place, count=patches.n_covered, kept=kept)
+        counts("void areas of masks, which now count as background", place, count=void, kept=kept)
+        what = "masks of frames without annotation, which this layout shows as absent objects"
+        counts(what, place, count=gaps, kept=kept)
+        counts("objects of which this layout shows nothing", place, count=len(patches.hidden), kept=kept)
 
     def wrote(self, expressions: Sequence[Expression]) -> None:
         self.n_videos += 1
@@ -169,12 +209,6 @@ def count_beyond(video: Video, masklets: Sequence[Masklet], job: Job) -> None:
     job.losses.add("masks of frames that the video does not list", video.id, count=extra)
 
 
-def count_gaps(video: Video, count: int, job: Job) -> None:
-    """Frames without annotation in a layout that has no word for them; the key ``rvos`` keeps them."""
-    what = "masks of frames without annotation, which this layout shows as absent objects"
-    job.losses.add(what, video.id, count=count, kept=True)
-
-
 def union_of(masks: Sequence[BoolMask | None]) -> BoolMask | None:
     """Of the masks that are there; None where none is."""
     there = [mask for mask in masks if mask is not None]
@@ -197,18 +231,12 @@ def as_number(name: str) -> int | str:
     return int(name) if is_number(name) else name
 
 
-def track_of(video: Video, masklet: Masklet, job: Job) -> tuple[list[dict[str, Any] | None], list[str]]:
-    """RLE or None a frame, and the names of the frames that are not annotated."""
+def track_of(name: str, masklet: Masklet, patches: Patches, job: Job) -> list[dict[str, Any] | None]:
+    """RLE or None (absent, or not annotated) a frame."""
     track: list[dict[str, Any] | None] = []
-    gaps = []
-    n_void = 0
-    for index, name in enumerate(video.frame_names):
+    for index in range(len(patches.video)):
         mask = masklet.mask(index)
-        n_void += masklet.void(index) is not None
-        if mask is None:
-            gaps.append(name)
+        patches.add(name, index, mask, mask, masklet.void(index))
         track.append(encode_rle(mask) if mask is not None and mask.any() else None)
-    count_beyond(video, [masklet], job)
-    count_gaps(video, len(gaps), job)
-    job.losses.add("void areas of masks, which now count as background", video.id, count=n_void)
-    return track, gaps
+    count_beyond(patches.video, [masklet], job)
+    return track

@@ -28,7 +28,6 @@ from .job import (
     Job,
     as_number,
     count_beyond,
-    count_gaps,
     fits,
     is_number,
     place_frames,
@@ -36,6 +35,7 @@ from .job import (
     union_of,
     unique_names,
 )
+from .kept import Patches
 
 VOID = 255
 ANNOTATORS = 4
@@ -56,24 +56,16 @@ def write_reasonvos(job: Job, videos: Iterable[VideoContent]) -> None:
             expressions = []
             for expression, names in zip(content.expressions, targets.of, strict=True):
                 if names is None:
-                    job.losses.add("sentences without masks", f"{video.id}/{expression.id}")
+                    job.left_out("sentences without masks", content, expression)
                     continue
                 expressions.append((expression, numbers[names]))
-            prefix = f"{content.source}_{video.id}_"
+            prefix, patches = f"{content.source}_{video.id}_", Patches(video)
             for names, number in numbers.items():
                 folder = made(job.stage / "Annotations" / f"{prefix}{number}")
-                _write_binary(folder, video, targets, names, job)
+                _write_binary(folder, targets, names, patches, job)
             place_frames(job.stage / "JPEGImages" / video.id, video, job)
-            kept = job.kept(
-                content,
-                [e for e, _ in expressions],
-                {
-                    number: names[0]
-                    for names, number in numbers.items()
-                    if names and names[0] in content.objects and len(names) == 1
-                },
-                {},
-            )
+            ids = {names[0]: number for names, number in numbers.items() if len(names) == 1}
+            kept = job.kept(content, targets, [e for e, _ in expressions], ids, patches)
             entry = {
                 "source": content.source,
                 "frames": list(video.frame_names),
@@ -114,16 +106,16 @@ def _folder_ids(targets: Targets) -> dict[tuple[str, ...], str]:
     return ids
 
 
-def _write_binary(folder: Path, video: Video, targets: Targets, names: tuple[str, ...], job: Job) -> None:
-    masklets = [targets.masks[name] for name in names]
-    n_void = 0
+def _write_binary(folder: Path, targets: Targets, names: tuple[str, ...], patches: Patches, job: Job) -> None:
+    """The union of the targets; no file for a frame in which none is annotated."""
+    video, masklets = patches.video, [targets.masks[name] for name in names]
     for index, name in enumerate(video.frame_names):
         mask = union_of([m.mask(index) for m in masklets]) if masklets else np.zeros(video.size, bool)
-        n_void += any(m.void(index) is not None for m in masklets)
         if mask is not None:
             save_binary(mask, folder / f"{name}.png")
+            if len(names) == 1:
+                patches.add(names[0], index, mask, mask, masklets[0].void(index))
     count_beyond(video, masklets, job)
-    job.losses.add("void areas of masks, which now count as background", f"{video.id} ({names})", count=n_void)
 
 
 # MeViS ---------------------------------------------------------------------------------------------------------------
@@ -176,23 +168,19 @@ def _write_rle(
             content.expressions, unique_names(content.expressions), targets.of, strict=True
         ):
             if means is None and masks is not None:
-                job.losses.add("sentences without masks", f"{video.id}/{expression.id}")
+                job.left_out("sentences without masks", content, expression)
                 continue
             entries[name] = {"exp": expression.text}
             if masks is not None and means is not None:
                 entries[name] |= {"obj_id": [places[m] for m in means], "anno_id": [as_number(annos[m]) for m in means]}
             entries[name] |= fields(content, expression)
             expressions.append(expression)
-        unannotated: dict[str, list[str]] = {}
-        tracks = []
+        patches, tracks = Patches(video), []
         for name, masklet in targets.masks.items() if masks is not None else ():
-            track, gaps = track_of(video, masklet, job)
-            masks.add(annos[name], track)  # type: ignore[union-attr]
-            tracks.append(track)
-            if gaps:
-                unannotated[annos[name]] = gaps
+            tracks.append(track_of(name, masklet, patches, job))
+            masks.add(annos[name], tracks[-1])  # type: ignore[union-attr]
         place_frames(folder / "JPEGImages" / video.id, video, job)
-        kept = job.kept(content, expressions, {annos[n]: n for n in content.objects}, unannotated)
+        kept = job.kept(content, targets, expressions, annos if masks is not None else {}, patches)
         if masks is None:
             job.losses.add("masks of objects, which this split withholds", video.id, count=len(content.objects))
         if fits(video, expressions, job):
@@ -248,44 +236,38 @@ def write_long_rvos(job: Job, videos: Iterable[VideoContent]) -> None:
             for expression, name, means in zip(
                 content.expressions, unique_names(content.expressions), targets.of, strict=True
             ):
-                place = f"{video.id}/{expression.id}"
                 if not means:
-                    job.losses.add("sentences without masks" if means is None else "sentences without a target", place)
+                    what = "sentences without masks" if means is None else "sentences without a target"
+                    job.left_out(what, content, expression)
                     continue
-                kind = _known_type(expression, LONG_RVOS_TYPES, place, job)
+                kind = _known_type(expression, LONG_RVOS_TYPES, f"{video.id}/{expression.id}", job)
                 entries[name] = {"exp": expression.text, "obj_id": as_number(numbers[means]), "type": kind}
                 expressions.append(expression)
             if not fits(video, expressions, job):
                 continue
-            gaps = {
-                number: _write_sparse(made(folder / "Annotations" / video.id / number), video, targets, means, job)
-                for means, number in numbers.items()
-            }
+            patches = Patches(video)
+            for means, number in numbers.items():
+                _write_sparse(made(folder / "Annotations" / video.id / number), targets, means, patches, job)
             place_frames(folder / "JPEGImages" / video.id, video, job)
-            objects = {n: means[0] for means, n in numbers.items() if len(means) == 1 and means[0] in content.objects}
-            kept = job.kept(content, expressions, objects, {number: names for number, names in gaps.items() if names})
+            ids = {means[0]: number for means, number in numbers.items() if len(means) == 1}
+            kept = job.kept(content, targets, expressions, ids, patches)
             meta.add(video.id, {"expressions": entries, "frames": list(video.frame_names), **kept})
             job.wrote(expressions)
 
 
-def _write_sparse(folder: Path, video: Video, targets: Targets, names: tuple[str, ...], job: Job) -> list[str]:
-    """Masks of the frames that show anything, of the first one where none does. Gives the frames not annotated."""
-    masklets = [targets.masks[name] for name in names]
-    gaps, n_void, seen = [], 0, False
+def _write_sparse(folder: Path, targets: Targets, names: tuple[str, ...], patches: Patches, job: Job) -> None:
+    """Masks of the frames that show anything, of the first one where none does."""
+    video, masklets, seen = patches.video, [targets.masks[name] for name in names], False
     for index, name in enumerate(video.frame_names):
         mask = union_of([m.mask(index) for m in masklets])
-        n_void += any(m.void(index) is not None for m in masklets)
-        if mask is None:
-            gaps.append(name)
-        elif mask.any():
+        if len(names) == 1:
+            patches.add(names[0], index, mask, mask, masklets[0].void(index))
+        if mask is not None and mask.any():
             save_binary(mask, folder / f"{name}.png")
             seen = True
     if not seen:
         save_binary(np.zeros(video.size, bool), folder / f"{video.frame_names[0]}.png")
     count_beyond(video, masklets, job)
-    count_gaps(video, len(gaps), job)
-    job.losses.add("void areas of masks, which now count as background", video.id, count=n_void)
-    return gaps
 
 
 def _known_type(expression: Expression, known: Sequence[str], place: str, job: Job) -> str:
@@ -310,34 +292,44 @@ def write_groundmore(job: Job, videos: Iterable[VideoContent]) -> None:
         raise UsageError("In the layout groundmore the images list the frames; convert with frames='link' or 'copy'.")
     with JsonObject(job.stage / f"{job.split}_v2.json", "videos") as meta:
         for content in videos:
-            clip = _clip(content.video, job)
-            labels = _labels(clip.video, Targets(content.objects, ()), job)
+            clip, targets, patches = _clip(content.video, job), targets_of(content), Patches(content.video)
+            labels = _labels(Targets(content.objects, ()))
             expressions, entries = [], {}
             for expression, name, truth in zip(
                 content.expressions, unique_names(content.expressions), content.truths, strict=True
             ):
-                place = f"{content.video.id}/{expression.id}"
                 object_id = (expression.object_ids or ("",))[0]
                 moment = _moment(expression, truth, content.objects, clip)
                 if moment is None or object_id not in labels:
-                    job.losses.add("sentences about no object, several, or one in moments of no whole seconds", place)
+                    what = "sentences about no object, several, or one in moments of no whole seconds"
+                    job.left_out(what, content, expression)
                     continue
-                kind = _known_type(expression, GROUNDMORE_TYPES, place, job)
+                kind = _known_type(expression, GROUNDMORE_TYPES, f"{content.video.id}/{expression.id}", job)
                 entries[name] = {"question": expression.text, "obj_id": labels[object_id], "q_type": kind}
                 entries[name] |= dict(zip(("action_start", "action_end"), moment.split("-"), strict=True))
                 expressions.append(expression)
             if not fits(content.video, expressions, job):
                 continue
             folder = job.stage / "annotations" / clip.name
-            numbered = replace(content.video, frame_names=tuple(f"frame_{i:06d}" for i in clip.numbers))
-            masks = Targets(content.objects, ())
-            gaps = _write_maps(made(folder / "masks"), numbered, masks, labels, job, keep_void=False)
+            names = [f"frame_{i:06d}" for i in clip.numbers]
+            _write_maps(made(folder / "masks"), names, content.objects, labels, patches, job, keep_void=False)
             place_frames(folder / "images", clip.video, job)
-            names = dict(zip(numbered.frame_names, content.video.frame_names, strict=True))
-            unannotated = {label: [names[name] for name in frames] for label, frames in gaps.items()}
-            kept = job.kept(content, expressions, {str(k): name for name, k in labels.items()}, unannotated)
+            # Its loader knows the objects that are asked for, and targets at moments of their own by the objects.
+            asked = {str(e.object_ids[0]) for e in expressions if e.object_ids}
+            for name, masklet in targets.masks.items():
+                if name not in asked:
+                    patches.hide(name, masklet)
+            ids = {name: str(label) for name, label in labels.items() if name in asked}
+            kept = job.kept(content, _own_moments(targets, content, expressions), expressions, ids, patches)
             meta.add(clip.name, {"questions": entries, **kept})
             job.wrote(expressions)
+
+
+def _own_moments(targets: Targets, content: VideoContent, written: Sequence[Expression]) -> Targets:
+    """The targets; None for written sentences, whose masks the layout knows from the object and the seconds."""
+    there = {id(e) for e in written}
+    of = [None if id(e) in there else means for e, means in zip(content.expressions, targets.of, strict=True)]
+    return Targets(targets.masks, tuple(of))
 
 
 @dataclass(frozen=True)
@@ -406,23 +398,21 @@ def write_ref_youtube_vos(job: Job, videos: Iterable[VideoContent]) -> None:
     with JsonObject(path, "videos") as meta:
         for content in videos:
             video, targets = content.video, targets_of(content)
-            names_of = unique_names(content.expressions)
+            names_of, patches = unique_names(content.expressions), Patches(video)
             entries: dict[str, dict[str, Any]] = {}
-            objects: dict[str, str] = {}
+            ids: dict[str, str] = {}
             for expression, name, means in zip(content.expressions, names_of, targets.of, strict=True):
                 entries[name] = {"exp": expression.text}
                 if means is not None:
-                    _write_binary(made(folder / "Annotations" / video.id / name), video, targets, means, job)
-                if means is not None and len(means) == 1 and means[0] in content.objects:
+                    _write_binary(made(folder / "Annotations" / video.id / name), targets, means, patches, job)
+                if means is not None and len(means) == 1:
                     entries[name]["obj_id"] = means[0]
-                    objects[means[0]] = means[0]
+                    ids[means[0]] = means[0]
             _resized(video, content.truths, job)
-            lost = [name for name in content.objects if name not in objects]
-            job.losses.add(
-                "objects that no sentence means alone", f"{video.id} object {(lost or [''])[0]}", count=len(lost)
-            )
+            for name in content.objects.keys() - ids.keys():  # no sentence means it alone
+                patches.hide(name, content.objects[name])
             place_frames(folder / "JPEGImages" / video.id, video, job)
-            kept = job.kept(content, content.expressions, objects, {})
+            kept = job.kept(content, targets, content.expressions, ids, patches)
             meta.add(video.id, {"expressions": entries, "frames": list(video.frame_names), **kept})
             job.wrote(content.expressions)
 
@@ -482,33 +472,37 @@ def _write_label_maps(job: Job, videos: Iterable[VideoContent], split: str, nami
     with JsonObject(path, "videos") as meta, JsonObject(folder / "meta.json", "videos") as objects:
         for content in videos:
             video, targets = content.video, targets_of(content)
-            labels = _labels(video, targets, job)
+            labels, patches = _labels(targets), Patches(video)
             single = list(_single_targets(content, targets, labels, job))
             names_of = naming([e for e, _ in single], [label for _, label in single])
             entries, expressions = {}, []
             for (expression, label), name in zip(single, names_of, strict=True):
                 if name is None:
-                    job.losses.add("sentences beyond four about one object", f"{video.id}/{expression.id}")
+                    job.left_out("sentences beyond four about one object", content, expression)
                     continue
                 entries[name] = {"exp": expression.text, "obj_id": str(label)}
                 expressions.append(expression)
             if not fits(video, expressions, job):
                 continue
-            gaps = _write_maps(made(folder / "Annotations" / video.id), video, targets, labels, job, keep_void)
+            maps = made(folder / "Annotations" / video.id)
+            seen = _write_maps(maps, video.frame_names, targets.masks, labels, patches, job, keep_void)
+            for name in targets.masks:
+                if name not in seen:  # behind others all the time, or beyond the labels of a map
+                    patches.hide(name, targets.masks[name])
             place_frames(folder / "JPEGImages" / video.id, video, job)
             listed = {str(label): {"category": "unknown"} for label in labels.values()}
             objects.add(video.id, {"objects": listed})
-            kept = job.kept(content, expressions, {str(labels[n]): n for n in content.objects if n in labels}, gaps)
+            ids = {name: str(label) for name, label in labels.items() if name in seen}
+            kept = job.kept(content, targets, expressions, ids, patches)
             meta.add(video.id, {"expressions": entries, "frames": list(video.frame_names), **kept})
             job.wrote(expressions)
 
 
-def _labels(video: Video, targets: Targets, job: Job) -> dict[str, int]:
-    """A label from 1 to 254 for every target; objects keep theirs where all are such numbers."""
+def _labels(targets: Targets) -> dict[str, int]:
+    """A label from 1 to 254 for every target, as far as they go; objects keep theirs where all are such numbers."""
     names = list(targets.masks)
     if all(is_number(name) and 0 < int(name) < VOID for name in names):
         return {name: int(name) for name in names}
-    job.losses.add("objects beyond the 254 labels of a map", video.id, count=max(0, len(names) - VOID + 1))
     return {name: k for k, name in enumerate(names[: VOID - 1], start=1)}
 
 
@@ -516,53 +510,55 @@ def _single_targets(
     content: VideoContent, targets: Targets, labels: Mapping[str, int], job: Job
 ) -> Iterator[tuple[Expression, int]]:
     for expression, names in zip(content.expressions, targets.of, strict=True):
-        place = f"{content.video.id}/{expression.id}"
         if names is None:
-            job.losses.add("sentences without masks", place)
+            job.left_out("sentences without masks", content, expression)
         elif not names:
-            job.losses.add("sentences without a target", place)
+            job.left_out("sentences without a target", content, expression)
         elif len(names) > 1:
-            job.losses.add("sentences about several objects", place)
+            job.left_out("sentences about several objects", content, expression)
         elif names[0] in labels:
             yield expression, labels[names[0]]
         else:
-            job.losses.add("sentences about objects that have no label", place)
+            job.left_out("sentences about objects beyond the 254 labels of a map", content, expression)
 
 
 def _write_maps(
-    folder: Path, video: Video, targets: Targets, labels: Mapping[str, int], job: Job, keep_void: bool
-) -> dict[str, list[str]]:
-    """Label maps of all frames that any object is annotated in. Gives the frames that single objects lack, by label."""
-    masklets = {label: targets.masks[name] for name, label in labels.items()}
-    gaps: dict[str, list[str]] = {}
-    for index, name in enumerate(video.frame_names):
-        masks = {label: masklet.mask(index) for label, masklet in masklets.items()}
-        annotated = {label: mask for label, mask in masks.items() if mask is not None}
+    folder: Path,
+    file_names: Sequence[str],
+    masklets: Mapping[str, Masklet],
+    labels: Mapping[str, int],
+    patches: Patches,
+    job: Job,
+    keep_void: bool,
+) -> set[str]:
+    """Label maps of all frames that any object is annotated in, and the targets that are seen in any of them.
+
+    ``file_names`` are those of the maps, in the order of frames.
+    """
+    seen: set[str] = set()
+    for index, name in enumerate(file_names):
+        masks = {target: masklets[target].mask(index) for target in labels}
+        annotated = {labels[target]: mask for target, mask in masks.items() if mask is not None}
         if not annotated:
             continue
-        for label in masks.keys() - annotated.keys():
-            gaps.setdefault(str(label), []).append(name)
-        voids = [void for m in masklets.values() if (void := m.void(index)) is not None]
-        labelled, n_covered = _painted(annotated, voids if keep_void else [])
-        save_indexed(labelled, folder / f"{name}.png")
-        place = f"{video.id}/{name}"
-        job.losses.add("pixels of objects that overlap others; the first keeps them", place, count=n_covered)
-        if not keep_void:
-            job.losses.add("void areas of masks, which now count as background", place, count=bool(voids))
-    count_beyond(video, list(masklets.values()), job)
-    count_gaps(video, sum(map(len, gaps.values())), job)
-    return gaps
+        voids = {target: masklets[target].void(index) for target in labels}
+        areas = [void for void in voids.values() if void is not None] if keep_void else []
+        painted = _painted(annotated, areas)
+        save_indexed(painted, folder / f"{name}.png")
+        shown_void = painted == VOID
+        for target, label in labels.items():
+            shown = painted == label
+            seen |= {target} if shown.any() else set()
+            patches.add(target, index, masks[target], shown, voids[target], shown_void)
+    count_beyond(patches.video, [masklets[target] for target in labels], job)
+    return seen
 
 
-def _painted(masks: Mapping[int, BoolMask], voids: Sequence[BoolMask]) -> tuple[NDArray[np.uint8], int]:
-    """The label map, and how many pixels of objects other objects have taken."""
-    first = next(iter(masks.values()))
-    labels = np.zeros(first.shape, np.uint8)
-    n_covered = 0
+def _painted(masks: Mapping[int, BoolMask], voids: Sequence[BoolMask]) -> NDArray[np.uint8]:
+    """The label map; where objects overlap, the first keeps the pixels."""
+    labels = np.zeros(next(iter(masks.values())).shape, np.uint8)
     for label, mask in masks.items():
-        free = mask & (labels == 0)
-        n_covered += int(mask.sum()) - int(free.sum())
-        labels[free] = label
+        labels[mask & (labels == 0)] = label
     for void in voids:
         labels[void & (labels == 0)] = VOID
-    return labels, n_covered
+    return labels

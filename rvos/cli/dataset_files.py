@@ -18,15 +18,24 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 def convert(
     name: Name,
-    to: Annotated[str, typer.Option(metavar="LAYOUT[/SPLIT]", help="reasonvos, mevis, ref-youtube-vos, ref-davis17.")],
+    to: Annotated[
+        str,
+        typer.Option(
+            metavar="LAYOUT[/SPLIT]",
+            help="reasonvos, mevis, ref-youtube-vos, ref-davis17, revos, long-rvos, groundmore, or mp4-rle.",
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="The new root; another split may be added to one that exists.")],
     root: Root = None,
     original: Annotated[
         bool, typer.Option("--original", help="Ref-DAVIS-17: read DAVIS's own folders and text files.")
     ] = False,
     frames: Annotated[
-        str, typer.Option(help="link (copied where the disk differs), copy or none; never re-encoded.")
+        str, typer.Option(help="link (copied where the disk differs), copy or none; only mp4-rle codes them anew.")
     ] = "link",
+    crf: Annotated[
+        int, typer.Option(min=0, max=51, help="mp4-rle: x264's rate factor; 0 changes no pixel, larger is smaller.")
+    ] = 18,
     as_json: AsJson = False,
 ) -> None:
     """Write a dataset in another benchmark's layout, and list what that layout has no place for.
@@ -39,7 +48,7 @@ def convert(
 
     dataset = load(name, root, **({"layout": "original"} if original else {}))
     with Bar("Converting") as bar:
-        done = write(dataset, to, out, frames=frames, progress=bar)  # type: ignore[arg-type]
+        done = write(dataset, to, out, frames=frames, crf=crf, progress=bar)  # type: ignore[arg-type]
     if as_json:
         _print_json(done.as_dict())
         return
@@ -49,7 +58,7 @@ def convert(
         typer.echo("Nothing is lost.")
     typer.echo(
         f"{done.source} as {done.target}: {done.n_videos} videos, {done.n_expressions} sentences; frames: "
-        f"{done.n_linked} linked, {done.n_copied} copied, {done.n_encoded} written as PNG"
+        f"{done.n_linked} linked, {done.n_copied} copied, {done.n_encoded} coded anew"
     )
     typer.echo(str(done.root))
 

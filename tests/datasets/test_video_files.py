@@ -90,5 +90,5 @@ def test_nothing_is_lost_at_factor_zero(size: tuple[int, int], tmp_path: Path) -
 def test_one_size_a_file(tmp_path: Path) -> None:
     with Mp4Writer(tmp_path / "a.mp4", None) as writer:
         writer.write(np.zeros((4, 4, 3), np.uint8))
-        with pytest.raises(DatasetError, match="a frame of 6x4 after frames of 4x4"):
+        with pytest.raises(ImageError, match="a frame of 6x4 after frames of 4x4"):
             writer.write(np.zeros((4, 6, 3), np.uint8))
