@@ -406,8 +406,9 @@ def write_ref_youtube_vos(job: Job, videos: Iterable[VideoContent]) -> None:
                 if means is not None:
                     _write_binary(made(folder / "Annotations" / video.id / name), targets, means, patches, job)
                 if means is not None and len(means) == 1:
-                    entries[name]["obj_id"] = means[0]
                     ids[means[0]] = means[0]
+                    if means[0] in content.objects:  # a name that a target was given here is nobody's object
+                        entries[name]["obj_id"] = means[0]
             _resized(video, content.truths, job)
             for name in content.objects.keys() - ids.keys():  # no sentence means it alone
                 patches.hide(name, content.objects[name])
