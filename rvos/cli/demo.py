@@ -37,18 +37,24 @@ DRAWN = ("largest-object", "one-mask-for-all", "first-frame-copied", "shifted")
 #: Large enough to look at, small enough for seconds.
 SIZE: dict[str, Any] = {"height": 144, "width": 192, "n_frames": 16}
 #: What the tables need; in logs, where nobody knows the width, they get it.
-WIDTH = 116
+WIDTH, WIDE = 116, 136
 
 
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for runs, report and pictures.")] = Path("out/demo"),
-    videos: Annotated[int, typer.Option(min=1, help="How many videos to generate.")] = 16,
+    videos: Annotated[
+        int | None, typer.Option(min=1, help="How many videos to generate: 16, with --all 3 for each benchmark.")
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="Score every benchmark in miniature instead.")] = False,
 ) -> None:
     """Run the whole flow on ReasonShapes: generate, predict, score, compare, draw.
 
     Trivial, text-blind and oracle predictors show what a benchmark gives away without a model. The report says what
     each of them tells.
     """
+    if every:
+        _every_benchmark(out, videos or 3)
+        return
     from rich.console import Console
 
     from ..datasets.registry import load
@@ -56,7 +62,7 @@ def demo(
     from ..leaderboard.site import build_site
     from ..leaderboard.tables import print_table
 
-    dataset = load("reasonshapes/test", n_videos=videos, **SIZE)
+    dataset = load("reasonshapes/test", n_videos=videos or 16, **SIZE)
     results = {name: _result(name, dataset, out / "runs" / name) for name in PREDICTORS}
     tables = [_comparison(results), _by_kind(results)]
     console = Console(record=True)
@@ -74,6 +80,21 @@ def demo(
 
 
 demo.epilog = "Example: rvos demo --out out/demo"  # type: ignore[attr-defined]
+
+
+def _every_benchmark(out: Path, videos: int) -> None:
+    from rich.console import Console
+
+    from .. import miniature
+    from ..leaderboard.tables import print_table
+
+    scores = miniature.run_all(out, videos, lambda name: print(f"{name} …", file=sys.stderr, flush=True))
+    console = Console()
+    console.width = max(console.width, WIDE)
+    print_table(miniature.table(scores), console)
+    (out / "report.md").write_text(miniature.report(scores), encoding="utf-8")
+    print(f"Report: {out / 'report.md'}")
+    print(out)
 
 
 # Predict and score ----------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""``rvos demo``: the whole flow, once. About 8 s."""
+"""``rvos demo``: the whole flow, once, and a benchmark in miniature. About 11 s."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from rvos import miniature
+from rvos.benchmarks.protocols import DEFAULTS
 from rvos.benchmarks.runs import Run
 from rvos.cli import main
 from rvos.cli.demo import DRAWN, PREDICTORS
 
 
-def demo(out: Path) -> int | str | None:
+def demo(out: Path, *words: str) -> int | str | None:
     with pytest.raises(SystemExit) as stop:
-        main(["demo", "--out", str(out), "--videos", "2"])
+        main(["demo", "--out", str(out), "--videos", "2", *words])
     return stop.value.code
 
 
@@ -47,3 +49,32 @@ def test_demo_prints_tables_and_writes_runs_pictures_and_a_report(
         with Image.open(path) as picture:
             assert min(picture.size) > 400
     assert all(f"- **{name}**:" in report for name in PREDICTORS)
+
+
+#: names without a layout of their own: the generated benchmark, plain folders, the workbench, refCOCO's siblings
+NO_LAYOUT = {"reasonshapes", "folders", "annotation", "refcoco+", "refcocog"}
+
+
+def test_whatever_has_a_protocol_has_a_miniature(tmp_path: Path) -> None:
+    assert {name.partition("/")[0] for name in miniature.names()} | NO_LAYOUT >= set(DEFAULTS)
+    dataset = miniature.make("groundmore/test", tmp_path / "data", 1)
+    scores = miniature.score(dataset, tmp_path / "runs")
+    (row,) = miniature.table(scores).rows
+    assert row[:2] == ("groundmore@1", "groundmore/test") and float(row[4]) < float(row[-1]) == 100
+    assert "- `groundmore@1`: GroundMoRe" in miniature.report(scores)
+
+
+@pytest.mark.long
+def test_every_benchmark_in_miniature(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The truth gets everything, or all that its protocol leaves (DAVIS asks for objects that no sentence means)."""
+    out = tmp_path / "all"
+    assert demo(out, "--all") == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[-1] == str(out) and "Every benchmark in miniature" in "".join(printed)
+    rows = [line.split() for line in printed if "@" in line]
+    assert {row[1] for row in rows} == set(miniature.names())
+    assert all(float(row[-1]) == 100 or row[0].startswith("davis17-") for row in rows), rows
+    assert all(float(row[-4]) < float(row[-1]) for row in rows)
+    report = (out / "report.md").read_text(encoding="utf-8")
+    assert all(f"- `{row[0]}`: " in report for row in rows)
+    assert Run.open(out / "mevis-valid_u" / "runs" / "empty").record.status == "finished"
