@@ -29,7 +29,7 @@ from ..images import png_labels, read_png
 from ..masks import LabelMapMasks, encode_rle
 from ..types import Masklet
 from .importing import Imported, LazyTracks, Terms, frame_of, spans_of
-from .native import Clip, Frame, Object, Rle
+from .native import Clip, Frame, Object, Rle, Source, Span
 
 #: (root, images, split, terms) -> clips
 Reader = Callable[[Path, "Path | None", str, Terms], Iterator[Imported]]
@@ -58,7 +58,7 @@ def _label_maps(root: Path, images: Path | None, split: str, terms: Terms, colle
         yield _label_map_clip(annotations / video, frames / video, terms.source(collection, video))
 
 
-def _label_map_clip(masks: Path, frames: Path, source: Any) -> Imported:
+def _label_map_clip(masks: Path, frames: Path, source: Source) -> Imported:
     stems = names_in(masks, ".png")
     folder = FrameFolder(frames, masks / f"{stems[0]}.png" if stems else None)
     names = sorted(set(_image_names(frames)) | set(stems))
@@ -101,7 +101,7 @@ def read_vipseg(root: Path, images: Path | None, split: str, terms: Terms) -> It
             yield _vipseg_clip(masks / video, frames / video, categories, terms.source("VIPSeg", video))
 
 
-def _vipseg_clip(masks: Path, frames: Path, categories: Mapping[int, str], source: Any) -> Imported:
+def _vipseg_clip(masks: Path, frames: Path, categories: Mapping[int, str], source: Source) -> Imported:
     stems = names_in(masks, ".png")
     if not stems:
         raise DatasetError(f"{masks}: holds no PNG; expected a panoptic mask for every frame.")
@@ -200,7 +200,7 @@ def _burst_clip(
     return Imported(clip, tracks, source)
 
 
-def _burst_spans(annotated: Sequence[int], propagated: Sequence[int]) -> Any:
+def _burst_spans(annotated: Sequence[int], propagated: Sequence[int]) -> tuple[Span, ...]:
     drawn = spans_of(set(annotated) - set(propagated))
     guessed = spans_of(propagated, origin="propagated", model="BURST (is_gt false)")
     return tuple(sorted((*drawn, *guessed), key=lambda span: span.first))
@@ -212,31 +212,59 @@ def _burst_spans(annotated: Sequence[int], propagated: Sequence[int]) -> Any:
 def read_coco(root: Path, images: Path | None, split: str, terms: Terms) -> Iterator[Imported]:
     """COCO instances: polygons, RLE, crowds; every image a clip of one frame. Raises DatasetError."""
     content = _json_object(root, "images", "COCO")
-    categories = {c["id"]: str(c["name"]) for c in content.get("categories", ())}
     licences = {licence["id"]: licence for licence in content.get("licenses", ())}
-    for image, listed in _grouped(content, "images", "image_id", root):
+
+    def clip(image: Mapping[str, Any], listed: Sequence[Mapping[str, Any]]) -> Imported:
         name = PurePosixPath(str(image["file_name"]))
-        licence = licences.get(image.get("license"), {})
-        source = terms.source("COCO", name.stem)
-        if licence and not source.licence:
-            stated = {"licence": str(licence.get("name", "")), "licence_url": str(licence.get("url", ""))}
-            source = source.model_copy(update={**stated, "consent": source.consent or "as the image's licence states"})
         tracks = {str(a["id"]): [_coco_rle(a.get("segmentation"), image, root)] for a in listed}
-        yield _coco_clip(name.stem, [str(name)], image, listed, tracks, categories, images, source)
+        source = _coco_source(terms.source("COCO", name.stem), licences.get(image.get("license"), {}))
+        return _coco_clip(name.stem, [str(name)], image, listed, tracks, _categories(content), images, source)
+
+    return _each(content, "images", "image_id", root, clip)
 
 
 def read_youtube_vis(root: Path, images: Path | None, split: str, terms: Terms) -> Iterator[Imported]:
     """COCO with videos, as YouTube-VIS, OVIS and LV-VIS write it. Raises DatasetError."""
     content = _json_object(root, "videos", "YouTube-VIS")
-    categories = {c["id"]: str(c["name"]) for c in content.get("categories", ())}
-    for video, listed in _grouped(content, "videos", "video_id", root):
+
+    def clip(video: Mapping[str, Any], listed: Sequence[Mapping[str, Any]]) -> Imported:
         files = [str(name) for name in video["file_names"]]
-        tracks = {
-            str(a["id"]): [None if s is None else _coco_rle(s, video, root) for s in a["segmentations"]] for a in listed
-        }
+        tracks = {str(a["id"]): [_coco_rle(s, video, root) for s in a["segmentations"]] for a in listed}
         folder = PurePosixPath(files[0]).parent
         name = folder.as_posix() if folder.parts else str(video["id"])
-        yield _coco_clip(name, files, video, listed, tracks, categories, images, terms.source("", name))
+        return _coco_clip(name, files, video, listed, tracks, _categories(content), images, terms.source("", name))
+
+    return _each(content, "videos", "video_id", root, clip)
+
+
+def _each(
+    content: Mapping[str, Any],
+    what: str,
+    key: str,
+    path: Path,
+    clip: Callable[[Mapping[str, Any], Sequence[Mapping[str, Any]]], Imported],
+) -> Iterator[Imported]:
+    """Images or videos with their annotations, as clips. Raises DatasetError where one is not as COCO writes it."""
+    try:
+        ordered = sorted(content["annotations"], key=lambda a: str(a[key]))
+        of = {name: list(group) for name, group in groupby(ordered, key=lambda a: str(a[key]))}
+        for entry in content[what]:
+            yield clip(entry, of.get(str(entry["id"]), []))
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise DatasetError(f"{path}: {what} or annotations are not as COCO writes them ({reason}).") from error
+
+
+def _categories(content: Mapping[str, Any]) -> dict[Any, str]:
+    return {category["id"]: str(category["name"]) for category in content.get("categories", ())}
+
+
+def _coco_source(source: Source, licence: Mapping[str, Any]) -> Source:
+    """With the image's own licence, unless the person who imports said another."""
+    if source.licence or not licence:
+        return source
+    stated = {"licence": str(licence.get("name", "")), "licence_url": str(licence.get("url", ""))}
+    return source.model_copy(update={**stated, "consent": source.consent or "as the image's licence states"})
 
 
 def _coco_clip(
@@ -247,7 +275,7 @@ def _coco_clip(
     tracks: Mapping[str, list[Rle | None]],
     categories: Mapping[Any, str],
     images: Path | None,
-    source: Any,
+    source: Source,
 ) -> Imported:
     parents = {PurePosixPath(file).parent for file in files}
     if len(parents) != 1 or not all(map(is_plain_path, files)):
@@ -273,19 +301,6 @@ def _coco_clip(
         objects=tuple(objects),
     )
     return Imported(clip, tracks, folder)
-
-
-def _grouped(
-    content: Mapping[str, Any], what: str, key: str, path: Path
-) -> Iterator[tuple[Mapping[str, Any], list[Mapping[str, Any]]]]:
-    """Images or videos with their annotations. Raises DatasetError where one of them is not as COCO writes it."""
-    try:
-        ordered = sorted(content["annotations"], key=lambda a: str(a[key]))
-        of = {name: list(group) for name, group in groupby(ordered, key=lambda a: str(a[key]))}
-        for entry in content[what]:
-            yield entry, of.get(str(entry["id"]), [])
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-        raise DatasetError(f"{path}: not COCO annotations of {what} ({error!r}); expected 'id', '{key}', …") from error
 
 
 def _coco_rle(segmentation: Any, entry: Mapping[str, Any], path: Path) -> Rle | None:
