@@ -19,6 +19,7 @@ from fastapi.concurrency import run_in_threadpool
 from pydantic import Field
 from starlette.responses import FileResponse, Response
 
+from ..errors import RvosError
 from ..masks import encode_rle
 from ..unpacking import extract
 from . import edits, paraphrases, propagation, videos
@@ -161,7 +162,7 @@ async def upload_clip(caller: Caller, request: Request, name: str, kind: Literal
     author = Author(caller.person.id, caller.tab)
 
     def work(progress: Progress) -> dict[str, Any]:
-        with _removed(folder):
+        with _upload(caller, request, folder):
             if kind == "video":
                 found = [videos.Found(name, folder / f"{name}.mp4")]
             else:
@@ -185,7 +186,7 @@ async def upload_import(
     author = Author(caller.person.id, caller.tab)
 
     def work(progress: Progress) -> dict[str, Any]:
-        with _removed(folder):
+        with _upload(caller, request, folder):
             imported = import_dataset(format, _root(_unpacked(folder)), split=split)
             rows = add_imported(caller.store, imported, author, progress)
         return {"clips": [row["id"] for row in rows], "keys": [row["key"] for row in rows]}
@@ -216,9 +217,13 @@ async def _receive(caller: Call, request: Request, name: str) -> Path:
 
 
 @contextmanager
-def _removed(folder: Path) -> Iterator[None]:
+def _upload(caller: Call, request: Request, folder: Path) -> Iterator[None]:
+    """Around the use of what was uploaded: it is removed afterwards, and noted in the log where it is refused."""
     try:
         yield
+    except RvosError as error:
+        caller.bench.log.add(request.scope, 422, "refused-upload", str(error))
+        raise
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -98,7 +98,10 @@ class Door:
             self._check_host(headers)
             self._check_origin(scope, headers)
             limit = _check_body(scope, headers)
-            await self.app(scope, _bounded(receive, limit), answer.send)
+            bounded = _bounded(receive, limit)
+            if limit == MOST_BODY:
+                bounded = _replayed(await _body(bounded), receive)
+            await self.app(scope, bounded, answer.send)
         except Refusal as refusal:
             self.log.add(scope, refusal.status, refusal.code, str(refusal))
             if not answer.started:
@@ -149,7 +152,7 @@ def _host_name(host: str) -> str:
 
 
 def _check_body(scope: Scope, headers: dict[str, str]) -> int:
-    """The most bytes the body may have. Raises TooLarge, WrongContentType, Malformed."""
+    """The most bytes the body may have, 0 where there is none. Raises TooLarge, WrongContentType, Malformed."""
     if scope["method"] in _SAFE_METHODS:
         return 0
     upload = (scope["method"], scope["path"]) in UPLOADS
@@ -178,6 +181,30 @@ def _bounded(receive: Receive, limit: int) -> Receive:
         if seen > limit:
             raise TooLarge(f"The body has more than {limit} bytes.")
         return message
+
+    return read
+
+
+async def _body(receive: Receive) -> bytes:
+    """A whole body, read before any route sees a part of it."""
+    parts = []
+    while True:
+        message = await receive()
+        parts.append(message.get("body", b""))
+        if not message.get("more_body", False):
+            return b"".join(parts)
+
+
+def _replayed(body: bytes, receive: Receive) -> Receive:
+    """Gives a body that was read already, then what comes after it."""
+    given = False
+
+    async def read() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
 
     return read
 

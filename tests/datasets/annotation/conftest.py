@@ -6,22 +6,22 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import annotationclient
 import pytest
-import workbench
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Any]:
-    with workbench.make_project(tmp_path) as opened:
+    with annotationclient.make_project(tmp_path) as opened:
         yield opened
 
 
 @pytest.fixture
 def app(store: Any) -> Iterator[Any]:
-    with workbench.served(store) as running:
+    with annotationclient.served(store) as running:
         yield running
 
 
 @pytest.fixture
-def owner(app: Any) -> workbench.Page:
-    return workbench.page(app)
+def owner(app: Any) -> annotationclient.Page:
+    return annotationclient.page(app)

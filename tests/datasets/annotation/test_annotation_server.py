@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import annotationclient
 import numpy as np
 import pytest
-import workbench
-from workbench import FRAMES, HEIGHT, WIDTH, Page, box, counts, draw_two, page
+from annotationclient import FRAMES, HEIGHT, WIDTH, Page, box, counts, draw_two, page
 
 from rvos.datasets.masks import decode_rle
 
-workbench.require()
+annotationclient.require()
 
 
 def test_from_frames_to_an_export_that_loads(owner: Page, store: Any) -> None:
@@ -258,7 +258,10 @@ def test_clips_and_datasets_come_in_by_upload(owner: Page, tmp_path: Path, store
     refused = owner.client.post("/api/imports?format=annotation", content=owner.get(name).content, headers=raw)
     assert "already" in owner.job(refused.json()).message
     assert not list((store.folder / "cache").glob("upload-*"))
-    with workbench.make_project(tmp_path / "other", clips=("x",)) as other, workbench.served(other) as app:
+    with (
+        annotationclient.make_project(tmp_path / "other", clips=("x",)) as other,
+        annotationclient.served(other) as app,
+    ):
         page_of_other = page(app)
         answer = page_of_other.client.post(
             "/api/imports?format=annotation", content=owner.get(name).content, headers=raw
