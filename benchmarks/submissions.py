@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import os
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -127,27 +128,45 @@ def write_submission(
         PredictionError: the predictions cannot be opened.
     """
     server, out = server_of(dataset), Path(out)
-    if isinstance(predictions, (str, Path)):
-        opened = open_predictions(predictions, dataset, threshold=threshold, layout=layout)
-        if not isinstance(opened, ExpressionPredictions):
-            raise UsageError(f"{predictions} holds label maps; the {server.title} server takes a mask per expression.")
-        predictions = opened
+    masks = opened_masks(predictions, dataset, f"the {server.title} server", threshold, layout)
     report = Submission(filled=fill_missing, notes=list(_notes(server, dataset)))
+    with whole_zip(out, report) as archive:
+        for done, video in enumerate(dataset.videos, start=1):
+            _add_video(archive, server, masks, dataset, video, report)
+            if progress is not None:
+                progress(done, len(dataset.videos))
+    return report
+
+
+def opened_masks(
+    predictions: ExpressionPredictions | Path | str,
+    dataset: RVOSDataset,
+    receiver: str,
+    threshold: float | None,
+    layout: str | None,
+) -> ExpressionPredictions:
+    """Masks per expression. Raises UsageError for label maps, PredictionError where they cannot be opened."""
+    if not isinstance(predictions, (str, Path)):
+        return predictions
+    opened = open_predictions(predictions, dataset, threshold=threshold, layout=layout)
+    if not isinstance(opened, ExpressionPredictions):
+        raise UsageError(f"{predictions} holds label maps; {receiver} takes a mask per expression.")
+    return opened
+
+
+@contextmanager
+def whole_zip(out: Path, report: Submission) -> Iterator[zipfile.ZipFile]:
+    """A zip that appears at ``out`` when it is complete and, unless masks were to be filled, nothing lacks."""
     temporary = out.with_name(f".{out.name}.{os.getpid()}.part")
     out.parent.mkdir(parents=True, exist_ok=True)
     try:
         with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:  # PNG is compressed already
-            for done, video in enumerate(dataset.videos, start=1):
-                _add_video(archive, server, predictions, dataset, video, report)
-                if progress is not None:
-                    progress(done, len(dataset.videos))
-        if report.unfillable or (report.lacking and not fill_missing):
-            return report
-        os.replace(temporary, out)
+            yield archive
+        if not report.unfillable and (report.filled or not report.lacking):
+            os.replace(temporary, out)
+            report.path = out
     finally:
         temporary.unlink(missing_ok=True)
-    report.path = out
-    return report
 
 
 def entry_folder(server: Server, dataset: RVOSDataset, sample: Sample) -> str:
@@ -188,18 +207,32 @@ def _add_video(
     for sample in dataset.samples_of(video.id):
         folder = entry_folder(server, dataset, sample)
         report.n_expressions += 1
-        for name in video.frame_names:
-            try:
-                mask = _sized(predictions.mask(sample, name, "strict"), size, f"{folder}/{name}.png")
-            except (PredictionMissing, PredictionInvalid) as error:
-                report.lacking.append(str(error))
-                if size is None:
-                    report.unfillable.append(video.id)
-                    continue
-                mask = np.zeros(size, bool)
+        for name, mask in masks_to_send(predictions, sample, size, folder, report):
             size = size or (mask.shape[0], mask.shape[1])
-            archive.writestr(_entry(f"{folder}/{name}.png"), grey_png(mask))
+            archive.writestr(zip_entry(f"{folder}/{name}.png"), grey_png(mask))
             report.n_masks += 1
+
+
+def masks_to_send(
+    predictions: ExpressionPredictions, sample: Sample, size: tuple[int, int] | None, folder: str, report: Submission
+) -> Iterator[tuple[str, BoolMask]]:
+    """The frames with their masks, empty ones for those that lack, which the report lists.
+
+    Args:
+        size: of the video; where unknown, that of the first mask, and earlier frames without one are left out.
+        folder: where the masks will lie, for messages.
+    """
+    for name in sample.video.frame_names:
+        try:
+            mask = _sized(predictions.mask(sample, name, "strict"), size, f"{folder}/{name}.png")
+        except (PredictionMissing, PredictionInvalid) as error:
+            report.lacking.append(str(error))
+            if size is None:
+                report.unfillable.append(sample.video.id)
+                continue
+            mask = np.zeros(size, bool)
+        size = size or (mask.shape[0], mask.shape[1])
+        yield name, mask
 
 
 def _sized(mask: BoolMask, size: tuple[int, int] | None, where: str) -> BoolMask:
@@ -211,7 +244,8 @@ def _sized(mask: BoolMask, size: tuple[int, int] | None, where: str) -> BoolMask
     return mask
 
 
-def _entry(name: str) -> zipfile.ZipInfo:
+def zip_entry(name: str) -> zipfile.ZipInfo:
+    """An entry of a zip whose bytes depend on nothing but name and content."""
     entry = zipfile.ZipInfo(name, _EPOCH)
     entry.create_system = 3  # Unix, wherever it is made
     entry.external_attr = 0o100644 << 16

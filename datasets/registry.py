@@ -115,6 +115,7 @@ DATASETS = {
         {"val": "valid"},
         generated=True,
     ),
+    "vots": Entry(".vots:VotsReferral", ("",), ("vots-referral", "vots2026", "vots2025", "vot")),
     "mp4-rle": Entry(".mp4_rle:Mp4Rle", ("",), ("mp4rle", "mp4")),
     "annotation": Entry(".annotation.loader:AnnotationProject", aliases=("annotations", "rvos-annotation")),
 }

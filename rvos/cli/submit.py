@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,7 +17,7 @@ _LISTED = 10
 
 
 def submit(
-    dataset: Annotated[str, typer.Argument(metavar="DATASET[/SPLIT]", help="mevis or ref-youtube-vos.")],
+    dataset: Annotated[str, typer.Argument(metavar="DATASET[/SPLIT]", help="mevis, ref-youtube-vos or vots.")],
     predictions: Annotated[
         Path | None, typer.Option(help="Folder, zip, RLE JSON or run folder with the masks.")
     ] = None,
@@ -31,9 +31,10 @@ def submit(
     fill_missing: Annotated[
         bool, typer.Option("--fill-missing", help="Write empty masks for frames without a usable one.")
     ] = False,
+    tracker: Annotated[str, typer.Option(help="vots: the identifier in the workspace's trackers.ini.")] = "rvos",
     json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Write and check the zip for the MeViS or Ref-YouTube-VOS server.
+    """Write and check the zip for the MeViS or Ref-YouTube-VOS server, or results for the VOTS referral challenge.
 
     Exit code 0: the zip is right. 1: masks lack (nothing is written without --fill-missing), or the checked zip has
     errors. 2: usage.
@@ -45,7 +46,8 @@ def submit(
         return
     if predictions is None or out is None:
         raise UsageError("Give --predictions FOLDER and --out submission.zip, or --check submission.zip.")
-    _write(_opened(dataset, root), predictions, out, threshold, layout, fill_missing, json_)
+    options = {"threshold": threshold, "layout": layout, "fill_missing": fill_missing}
+    _write(_opened(dataset, root), predictions, out, tracker, options, json_)
 
 
 submit.epilog = (  # type: ignore[attr-defined]
@@ -68,24 +70,19 @@ def _write(
     dataset: RVOSDataset,
     predictions: Path,
     out: Path,
-    threshold: float | None,
-    layout: str | None,
-    fill_missing: bool,
+    tracker: str,
+    options: dict[str, Any],
     as_json: bool,
 ) -> None:
     from ..benchmarks.submissions import write_submission
+    from ..benchmarks.vots_results import write_vots_results
     from .bar import Bar
 
     with Bar("Writing masks") as bar:
-        report = write_submission(
-            predictions,
-            dataset,
-            out,
-            threshold=threshold,
-            layout=layout,
-            fill_missing=fill_missing,
-            progress=bar,
-        )
+        if dataset.name == "vots":
+            report = write_vots_results(predictions, dataset, out, tracker=tracker, progress=bar, **options)
+        else:
+            report = write_submission(predictions, dataset, out, progress=bar, **options)
     if as_json:
         typer.echo(json.dumps(report.as_dict(), indent=1, ensure_ascii=False))
     else:
@@ -112,10 +109,14 @@ def _write(
 def _check(dataset: RVOSDataset, path: Path, as_json: bool) -> None:
     from ..benchmarks.submission_check import check_submission
     from ..benchmarks.submissions import server_of
+    from ..benchmarks.vots_results import check_vots_results
     from .bar import Bar
 
     with Bar("Reading masks") as bar:
-        findings = check_submission(path, dataset, progress=bar)
+        if dataset.name == "vots":
+            title, findings = "the VOT toolkit", check_vots_results(path, dataset, progress=bar)
+        else:
+            title, findings = server_of(dataset).title, check_submission(path, dataset, progress=bar)
     ok = not any(finding.severity == "error" for finding in findings)
     if as_json:
         record = {"path": str(path), "ok": ok, "findings": [finding.__dict__ for finding in findings]}
@@ -123,6 +124,6 @@ def _check(dataset: RVOSDataset, path: Path, as_json: bool) -> None:
     else:
         for finding in findings:
             typer.echo(str(finding))
-        verdict = "nothing that the server would trip over" if ok else "the server would trip over this"
-        typer.echo(f"{path} for {server_of(dataset).title} ({dataset.id}): {verdict}.")
+        verdict = "nothing that it would trip over" if ok else "it would trip over this"
+        typer.echo(f"{path} for {title} ({dataset.id}): {verdict}.")
     raise typer.Exit(0 if ok else 1)

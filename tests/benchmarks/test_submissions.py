@@ -249,7 +249,7 @@ def test_command(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert run("mevis", "--root", root, "--predictions", masks, "--out", out) == 0
     assert "MeViS" not in capsys.readouterr().err and out.exists()
     assert run("mevis", "--root", root, "--check", out) == 0
-    assert "nothing that the server would trip over" in capsys.readouterr().out
+    assert "nothing that it would trip over" in capsys.readouterr().out
     bad = zipped(tmp_path / "bad.zip", folder_around(made(home, "mevis", tmp_path / "right.zip")))
     assert run("mevis/valid", "--root", root, "--check", bad, "--json") == 1
     told = json.loads(capsys.readouterr().out)
