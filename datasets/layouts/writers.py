@@ -50,7 +50,8 @@ NO_OBJECT, FIRST_GROUP = 0, 1000
 def write_reasonvos(job: Job, videos: Iterable[VideoContent]) -> None:
     """A folder of binary masks per object; a target of several objects, or of none, gets a folder of its own."""
     with JsonObject(job.stage / "meta_expressions.json", "videos") as meta:
-        for content in videos:
+        for nested in videos:
+            content = _flat(nested, job)
             video, targets = content.video, targets_of(content)
             numbers = _folder_ids(targets)
             expressions = []
@@ -77,6 +78,15 @@ def write_reasonvos(job: Job, videos: Iterable[VideoContent]) -> None:
                 job.wrote([e for e, _ in expressions])
 
 
+def _flat(content: VideoContent, job: Job) -> VideoContent:
+    """The video under a name without folders, which are those of objects here (ReVOS names the folder of a source)."""
+    video_id = content.video.id
+    if "/" not in video_id:
+        return content
+    job.losses.add("folders in names of videos, which become '-'", video_id)
+    return replace(content, video=replace(content.video, id=video_id.replace("/", "-")))
+
+
 def _reasonvos_expression(expression: Expression, number: str, job: Job) -> dict[str, Any]:
     fields: dict[str, Any] = {
         "obj_id": int(number) if number.isdecimal() else number,
@@ -99,10 +109,10 @@ def _folder_ids(targets: Targets) -> dict[tuple[str, ...], str]:
     plain = all("_" not in name and "/" not in name and "+" not in name and " " not in name for name in singles)
     ids: dict[tuple[str, ...], str] = {(name,): name if plain else str(k) for k, name in enumerate(singles, start=1)}
     groups = sorted({names for names in targets.of if names is not None and len(names) > 1})
-    free = (str(n) for n in range(FIRST_GROUP, FIRST_GROUP + len(groups) + len(ids)) if str(n) not in ids.values())
-    ids |= {names: number for names, number in zip(groups, free, strict=False)}
+    free = (str(n) for n in range(FIRST_GROUP, FIRST_GROUP + len(groups) + len(ids) + 1) if str(n) not in ids.values())
+    ids |= {names: next(free) for names in groups}
     if () in targets.of:
-        ids[()] = str(NO_OBJECT)
+        ids[()] = str(NO_OBJECT) if str(NO_OBJECT) not in ids.values() else next(free)
     return ids
 
 

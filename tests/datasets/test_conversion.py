@@ -170,6 +170,15 @@ def test_davis_from_its_own_text_files(tmp_path: Path) -> None:
     assert {loss.what.split(";")[0] for loss in done.losses} == {"videos' semi-supervised masks"}
 
 
+def test_names_with_folders_become_flat_where_folders_are_objects(layouts: Path, tmp_path: Path) -> None:
+    before = load("revos/valid", layouts / "revos")
+    done = convert(before, "reasonvos", tmp_path / "r")
+    after = load("reasonvos", tmp_path / "r")
+    assert "folders in names of videos, which become '-'" in {loss.what for loss in done.losses}
+    assert [s.video.id for s in after] == [s.video.id.replace("/", "-") for s in before]
+    assert [masks_of(after.ground_truth(s)) for s in after] == [masks_of(before.ground_truth(s)) for s in before]
+
+
 def test_what_does_not_fit_is_listed(tmp_path: Path) -> None:
     done = convert(ToyDataset(), "ref-davis17", tmp_path / "davis")
     lost = {loss.what: loss.count for loss in done.losses}
