@@ -270,7 +270,8 @@ def page(checked: Checked) -> str:
     lines = [
         f"# Contribution: {_plain(r['title'] or r['name'])}",
         "",
-        f"{len(r['clips'])} clips, {r['objects']} objects, {s['all']} sentences ({s['reasoning']} that need reasoning, "
+        f"{_counted(len(r['clips']), 'clip')}, {_counted(r['objects'], 'object')}, "
+        f"{_counted(s['all'], 'sentence')} ({s['reasoning']} that need reasoning, "
         f"{s['no_target']} without target, {s['several_objects']} about several objects). "
         f"Content `{r['content_hash']}`.",
         "",
@@ -287,7 +288,7 @@ def page(checked: Checked) -> str:
     made = ", ".join(f"{count} {origin}" for origin, count in r["annotated_masks"].items()) or "none"
     lines += ["", f"Annotated frames of objects: {made}.", "", "## What people found", ""]
     lines += ["```", *_agreement_lines(r["agreement"]), "```", "", "## What the checks found", ""]
-    lines.append(", ".join(f"{count} {severity}s" for severity, count in r["findings"].items()) + ".")
+    lines.append(", ".join(_counted(count, severity) for severity, count in r["findings"].items()) + ".")
     shown = [finding for finding in checked.findings if finding.severity != "note"]
     lines += ["", *(f"- {_plain(str(finding))}" for finding in shown[:50])]
     lines += [f"- and {len(shown) - 50} more"] if len(shown) > 50 else []
@@ -311,4 +312,11 @@ def _number(value: float | str) -> str:
 def _plain(text: str) -> str:
     """Text that Markdown shows as it is: no markup, no links, no HTML, one line, no cell of its own."""
     flat = " ".join(text.split())
-    return "".join(f"\\{c}" if c in "\\`*_{}[]()<>#|!&~" else c for c in flat)
+    return "".join(_ENTITIES.get(c, f"\\{c}" if c in "\\`*_{}[]()#|!~" else c) for c in flat)
+
+
+_ENTITIES = {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
+
+
+def _counted(n: int, noun: str) -> str:
+    return f"{n} {noun}{'s' * (n != 1)}"

@@ -14,10 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from ..checks import CheckReport, check_dataset
 from ..config import replace_file
 from ..conversion import LAYOUTS as VIEWS
 from ..conversion import convert
 from ..errors import UnknownNameError, UsageError
+from ..registry import load
 from ..types import RVOSDataset, Video
 from . import native
 from .loader import AnnotationProject, ReferencedFrames
@@ -85,13 +87,19 @@ def export(
     if name == NATIVE:
         return _write_native(project, clips, out, withheld, frames, progress)
     dataset = _View(project.folder, withheld)
-    done = convert(dataset, layout, out, frames="none" if frames == "none" else frames, progress=progress)
+    done = convert(dataset, layout, out, frames=frames, progress=progress)
     split = done.target.partition("/")[2]
     record = out / (f"sources-{split}.json" if split else SOURCES_FILE)
     exported = [clip for clip in clips if any(native.counts(clip, e) for e in clip.expressions)]
     replace_file(record, json.dumps(_sources(exported, withheld), indent=1, ensure_ascii=False).encode())
     losses = (*_own_losses(dataset, clips), *(str(loss) for loss in done.losses if not _said(loss.what, withheld)))
     return Export(done.target, out, done.n_videos, done.n_expressions, losses, withheld)
+
+
+def verify(done: Export) -> CheckReport:
+    """Open what was written and look at every mask and the headers of the frames, as ``rvos datasets check`` does."""
+    dataset = load("annotation" if done.target == NATIVE else done.target, done.root)
+    return check_dataset(dataset, "header")
 
 
 class _View(AnnotationProject):

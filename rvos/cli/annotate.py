@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .annotate_files import check, export, merge
+
 if TYPE_CHECKING:
     from ..datasets.annotation.store import Store
 
@@ -16,6 +18,10 @@ app = typer.Typer(
     help="Draw object tracks, write sentences about them, have them checked, export a dataset.",
     epilog="Example: rvos annotate init my-set --videos frames",
 )
+
+app.command(epilog="Example: rvos annotate export my-set --to reasonvos --out out/reasonvos")(export)
+app.command(epilog="Example: rvos annotate check contributions/my-set")(check)
+app.command(epilog="Example: rvos annotate merge my-set their-set --out out/both")(merge)
 
 
 @app.command(epilog="Example: rvos annotate init my-set --videos frames --licence CC-BY-4.0")
