@@ -1,7 +1,8 @@
 """Polygons painted as OpenCV paints them, so that masks given as outlines have the pixels of the official scripts.
 
 ``cv2.fillPoly`` of OpenCV 4, with integer corners, fills what a ray crosses an odd number of times and draws the
-outline with 8-connected lines, also where it leaves the picture. ReasonSeg's masks are made with it; OpenCV itself is not needed.
+outline with 8-connected lines, also where it leaves the picture. ReasonSeg's masks are made with it; OpenCV itself is
+not needed.
 """
 
 from __future__ import annotations

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +60,8 @@ class ReasonSeg(RVOSDataset):
 
     A benchmark split asks the first text of an image, ``train`` all of them (LISA utils/dataset.py). Shapes labelled
     "flag" are left out, labels with "ignore" are void (utils/data_processing.py). ``test-short`` and ``test-long`` are
-    the phrases and the sentences of ``test``. An image without shapes has no ground truth.
+    the phrases and the sentences of ``test``. An image without shapes has no ground truth. Answers that explain
+    themselves (``explanatory/train.json``) are the tag ``explanation`` of ``train``.
     """
 
     name = "reasonseg"
@@ -70,6 +70,7 @@ class ReasonSeg(RVOSDataset):
         part, _, form = split.partition("-")
         require_root(root, f"ReasonSeg ({part})", part)
         self.root, self.folder = root, root / part
+        self._explanations = _explanations(root / "explanatory" / "train.json") if part == "train" else {}
         self._names = names_in(self.folder, ".json")
         if not self._names:
             raise DatasetError(f"{self.folder}: holds no <name>.json; give the folder with train, val and test.")
@@ -103,25 +104,6 @@ class ReasonSeg(RVOSDataset):
     def annotation_files(self) -> Sequence[Path]:
         return [self.folder / f"{video.id}.json" for video in self.videos]
 
-    @cached_property
-    def explanations(self) -> Mapping[str, str]:
-        """The answer that explains itself, for the images of ``train`` that have one; by image.
-
-        Raises:
-            DatasetError: ``explanatory/train.json`` is there and not as expected.
-        """
-        path = self.root / "explanatory" / "train.json"
-        if self.split != "train" or not path.exists():
-            return {}
-        entries = read_json(path)
-        known = isinstance(entries, list) and all(
-            isinstance(e, dict) and isinstance(e.get("image"), str) and isinstance(e.get("outputs"), str)
-            for e in entries
-        )
-        if not known:
-            raise DatasetError(f"{path}: expected a list of objects with 'image' and 'outputs'.")
-        return {Path(entry["image"]).stem: entry["outputs"] for entry in entries}
-
     def own_checks(self) -> Iterator[Problem]:
         images = {stem for suffix in SUFFIXES for stem in names_in(self.folder, suffix)}
         for stem in sorted(images - set(self._names)):
@@ -137,7 +119,26 @@ class ReasonSeg(RVOSDataset):
     def _samples(self, name: str, entry: dict[str, Any], most: int | None) -> Iterator[Sample]:
         video = Video(name, (name,), FrameFolder(self.folder))
         for k, text in enumerate(entry["text"][:most]):
-            yield Sample(video, Expression(str(k), text, (OBJECT,), "reasoning", entry["is_sentence"]))
+            form, why = entry["is_sentence"], self._explanations.get(name)
+            tags = {"explanation": why} if why else {}
+            yield Sample(video, Expression(str(k), text, (OBJECT,), "reasoning", form, tags=tags))
+
+
+def _explanations(path: Path) -> dict[str, str]:
+    """By image the answer that explains itself, for those that have one.
+
+    Raises:
+        DatasetError: the file is there and not as expected.
+    """
+    if not path.exists():
+        return {}
+    entries = read_json(path)
+    known = isinstance(entries, list) and all(
+        isinstance(e, dict) and isinstance(e.get("image"), str) and isinstance(e.get("outputs"), str) for e in entries
+    )
+    if not known:
+        raise DatasetError(f"{path}: expected a list of objects with 'image' and 'outputs'.")
+    return {Path(entry["image"]).stem: entry["outputs"] for entry in entries}
 
 
 def _read(path: Path) -> Any:

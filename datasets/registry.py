@@ -98,6 +98,10 @@ DATASETS = {
     "refclef": Entry(
         ".refcoco:RefCLEF", ("train", "val", "testA", "testB", "testC"), ("ref-clef",), {"valid": "val"}, _REFER
     ),
+    "ade20k": Entry(".semantic_images:ADE20K", ("train",), ("ade", "ade20k-150"), folders=("ade20k", "ADE20K")),
+    "coco-stuff": Entry(".semantic_images:COCOStuff", ("train",), ("cocostuff",), folders=("lisa",)),
+    "paco-lvis": Entry(".part_images:PACOLVIS", ("train",), ("paco",), folders=("lisa",)),
+    "pascal-part": Entry(".part_images:PASCALPart", ("train",), ("pascalpart",), folders=("lisa",)),
     "reasonshapes": Entry(
         ".reasonshapes.loader:ReasonShapes",
         (

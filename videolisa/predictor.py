@@ -20,7 +20,7 @@ from ..benchmarks.predictor import FrameMask
 from ..datasets.types import Expression, Video
 from .checkpoints import VideoLisa, open_checkpoint, weights_hash
 from .prefix import VideoPrefix
-from .prompts import question, template_for
+from .prompts import ANSWER, IMAGE_ANSWER, question, template_for
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -34,7 +34,12 @@ SENTENCES_PER_STEP = {"cuda": 16, "cpu": 1}
 
 
 class VideoLisaPredictor:
-    """VideoLISA behind the Predictor protocol."""
+    """VideoLISA behind the Predictor protocol.
+
+    A video of one frame is an image, asked about with the questions of the released image benchmarks. These make it a
+    clip of equal frames, S for the language model and D for SAM; where among the S the D stand then changes nothing,
+    and of the D equal masks one is enough.
+    """
 
     def __init__(self, videolisa: VideoLisa, frames_per_batch: int | None = None) -> None:
         """
@@ -82,7 +87,7 @@ class VideoLisaPredictor:
                 "attention": config.text_config._attn_implementation,
                 "frames_per_batch": self.frames_per_batch,
             },
-            "prompt_template": "released scripts': reasonvos-sentence, reasonvos-phrase or referring, by expression",
+            "prompt_template": "released scripts', by expression: reasonvos-*, referring, image-*",
             "sampling_rule": f"{config.temporal_strategy} S={config.sparse_frames} D={config.dense_frames}",
             "dtype": str(model.dtype).removeprefix("torch."),
         }
@@ -95,26 +100,29 @@ class VideoLisaPredictor:
         self, video: Video, expressions: Sequence[Expression], frames: Sequence[int]
     ) -> Iterator[FrameMask]:
         """``segment`` for chosen frames only; the language model sees the whole video all the same."""
-        questions = [question(e.text, template_for(e)) for e in expressions]
-        for index, masks in self.segment_questions(video, questions, frames):
+        image = len(video) == 1
+        questions = [question(e.text, template_for(e, image)) for e in expressions]
+        answer = IMAGE_ANSWER if image else ANSWER
+        for index, masks in self.segment_questions(video, questions, frames, answer):
             for expression, mask in zip(expressions, masks, strict=True):
                 yield expression.id, index, mask
 
     @torch.inference_mode()
     def segment_questions(
-        self, video: Video, questions: Sequence[str], frames: Sequence[int] | None = None
+        self, video: Video, questions: Sequence[str], frames: Sequence[int] | None = None, answer: str = ANSWER
     ) -> Iterator[tuple[int, NDArray[np.bool_]]]:
         """Masks for questions in their final wording.
 
         Args:
             frames: frame numbers to segment; all where None. The language model sees the whole video either way.
+            answer: what the model is taken to answer, with one ``[SEG]``.
 
         Yields:
             (frame index, bool (len(questions), H, W)).
         """
         if not questions:
             return
-        prompts = VideoPrefix(self.videolisa, video).prompt_vectors(questions)
+        prompts = VideoPrefix(self.videolisa, video).prompt_vectors(questions, answer)
         for index, padded_from, features in self.sam_features(video, frames):
             yield index, self.masks(features, prompts, padded_from, video.size)
 

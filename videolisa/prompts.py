@@ -14,7 +14,8 @@ ANSWER = f"Sure, {SEG}."
 IMAGE_ANSWER = f"{SEG}."
 
 #: ``{lower}`` is the expression in lower case. ReasonVOS asks phrases "in this scene", the other scripts "in this
-#: image"; "the the" is what an expression that starts with "the" gives.
+#: image"; "the the" is what an expression that starts with "the" gives. Questions about images begin with a blank and
+#: speak of a video; texts of refCOCO are put in lower case, those of ReasonSeg are not, and both lose outer blanks.
 QUESTIONS = {
     "reasonvos-sentence": "{text}. Please output the segmentation masks.",
     "reasonvos-phrase": "Please segment the {lower} in this scene.",
@@ -22,6 +23,7 @@ QUESTIONS = {
     "chat": "{text}",
     "image-sentence": " {text} Please output segmentation mask.",
     "image-phrase": " What is {text} in this video? Please output segmentation mask.",
+    "image-referring": " What is {lower} in this video? Please output segmentation mask.",
 }
 
 TRAINING_PHRASE_QUESTIONS = (
@@ -60,11 +62,16 @@ def question(text: str, template: str) -> str:
     """
     if template not in QUESTIONS:
         raise UnknownNameError("question template", template, QUESTIONS)
+    text = text.strip() if template.startswith("image-") else text
     return QUESTIONS[template].format(text=text, lower=text.lower())
 
 
-def template_for(expression: Expression) -> str:
-    """The template of the script that the released code runs on an expression of this kind."""
+def template_for(expression: Expression, image: bool = False) -> str:
+    """The template of the script that the released code runs on an expression of this kind, of a video or an image."""
+    if image:
+        if expression.kind == "referring":
+            return "image-referring"
+        return "image-sentence" if expression.is_sentence else "image-phrase"
     if expression.kind == "referring":
         return "referring"
     return "reasonvos-sentence" if expression.is_sentence else "reasonvos-phrase"

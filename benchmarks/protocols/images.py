@@ -219,7 +219,7 @@ class RefCOCOStrict(ImageProtocol):
 
 
 class RefCOCOVideoLISA(RefCOCOStrict):
-    """VideoLISA's validation on refCOCO: parts of an annotation are added up, so that pixels of two parts are no target.
+    """VideoLISA's validation on refCOCO: an annotation's parts are added up, so that pixels of two parts are no target.
 
     Each mask is counted ``VIDEOLISA_COPIES`` times, as in ``reasonseg@videolisa``.
     """
