@@ -1,13 +1,8 @@
-"""The predict engine: what a model can do wrong, and what stops a run. About 6 s; the long kill test about 30 s."""
+"""The predict engine: what a model can do wrong, and what stops a run. About 2 s. SIGKILL is in ``test_kills``."""
 
 from __future__ import annotations
 
 import errno
-import multiprocessing
-import os
-import random
-import signal
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -302,50 +297,3 @@ def test_progress_says_speed_time_left_and_the_first_problem(
     assert "5 of 10 sentences are finished already" in printed
     assert "The first sentence that is not ok: video1/0 (invalid)" in printed and "5 not ok" in printed
     assert "a second" in printed and "0:00:00 left" in printed
-
-
-# SIGKILL -------------------------------------------------------------------------------------------------------------
-
-N_VIDEOS = 8
-
-
-def slow(video: Video, expression: Expression, index: int, mask: Any) -> Any:
-    time.sleep(0.001)
-    return mask
-
-
-def child(out: Path) -> None:
-    data = ToyDataset(N_VIDEOS)
-    predict(Model(data, slow), data, out=out, progress=False)
-
-
-def kill_once(out: Path, delay: float) -> bool:
-    """Predict in another process and kill it after ``delay`` seconds; True where it was killed in time."""
-    process = multiprocessing.get_context("fork").Process(target=child, args=(out,))
-    process.start()
-    process.join(delay)
-    killed = process.is_alive()
-    if killed:
-        os.kill(process.pid or 0, signal.SIGKILL)
-    process.join()
-    assert killed or process.exitcode == 0
-    return killed
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="kills a forked process")
-@pytest.mark.parametrize("kills", [4, pytest.param(20, marks=pytest.mark.long)])
-def test_a_killed_run_resumes_to_the_same_bits(kills: int, tmp_path: Path) -> None:
-    data = ToyDataset(N_VIDEOS)
-    begin = time.monotonic()
-    reference = mask_files(predict(Model(data, slow), data, out=tmp_path / "reference", progress=False))
-    whole = time.monotonic() - begin
-    moments = random.Random(0)
-    n_killed = n_runs = 0
-    while n_killed < kills:
-        out = tmp_path / f"run{n_runs}"
-        n_runs += 1
-        while n_killed < kills and kill_once(out, moments.uniform(0.02, 0.6 * whole)):
-            n_killed += 1
-        run = predict(Model(data), data, out=out, progress=False)
-        assert mask_files(run) == reference
-        assert sorted(statuses(run)) == sorted(s.key for s in data) and run.record.status == "finished"

@@ -120,7 +120,6 @@ def whole_masks(run: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize("every", [8, pytest.param(1, marks=pytest.mark.long)])
 def test_killed_at_any_step_on_the_disk(every: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each run is killed at one step, its successor at another, and the third finishes what they left."""
-    monkeypatch.setattr(os, "fsync", lambda handle: None)  # a killed process is no power cut
     monkeypatch.setattr(leases, "NAMELESS", 0.05)
     data = ToyDataset(2)
     predict(Perfect(data), data, out=tmp_path / "reference", progress=False, predictor=RECORD)
