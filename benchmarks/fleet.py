@@ -12,13 +12,14 @@ from typing import Any
 
 from ..datasets.errors import RunError, UsageError
 from ..datasets.types import RVOSDataset
-from .engine import check_extent, progress_of
+from .engine import ATTEMPTS, check_extent, progress_of
 from .progress import SegmentProgress
 from .runs import PredictorRecord, Run
 from .work import Resume, Work, at_work
 
-#: So often in a row a member may die before any video gets done; then its place stays empty.
-DEATHS = 3
+#: So often in a row a member may die before any video gets done; then its place stays empty. Once more than a video
+#: that kills is tried, so that one process alone gets over it.
+DEATHS = ATTEMPTS + 1
 #: Exit codes of a member that has said all it has to say: fine, or the input's fault.
 SAID = (0, 2)
 #: How often the members are looked at, in seconds.

@@ -91,17 +91,22 @@ class HalfWritten:
         self._stream.close()
 
 
-def killed_at(step: int, data: RVOSDataset, out: Path) -> bool:
-    """Predict in a forked process that is killed at a step; False where it finished before."""
+def begun(step: int, data: RVOSDataset, out: Path) -> int:
+    """A forked process that predicts and is killed at a step; its id."""
     process = os.fork()
-    if process == 0:
-        code = 1
-        try:
-            Fatal(out, step).install()
-            predict(Perfect(data), data, out=out, progress=False, predictor=RECORD)
-            code = 0
-        finally:
-            os._exit(code)
+    if process:
+        return process
+    code = 1
+    try:
+        Fatal(out, step).install()
+        predict(Perfect(data), data, out=out, progress=False, predictor=RECORD)
+        code = 0
+    finally:
+        os._exit(code)
+
+
+def was_killed(process: int) -> bool:
+    """Whether it was killed, else it finished; waits for its end."""
     code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
     assert code in (0, -signal.SIGKILL)
     return code != 0
@@ -125,8 +130,8 @@ def test_killed_at_any_step_on_the_disk(every: int, tmp_path: Path, monkeypatch:
     predict(Perfect(data), data, out=tmp_path / "reference", progress=False, predictor=RECORD)
     reference = content(tmp_path / "reference")
     step = 1
-    while killed_at(step, data, out := tmp_path / f"step{step}"):
-        killed_at(1 + 7 * step % 67, data, out)
+    while was_killed(begun(step, data, out := tmp_path / f"step{step}")):
+        was_killed(begun(1 + 7 * step % 67, data, out))
         assert whole_masks(out).items() <= reference[0].items(), f"step {step}: masks appear whole or not at all"
         run = predict(Perfect(data), data, out=out, progress=False, predictor=RECORD)
         assert run.record.status == "finished" and content(out) == reference, f"step {step}"
@@ -134,6 +139,21 @@ def test_killed_at_any_step_on_the_disk(every: int, tmp_path: Path, monkeypatch:
         assert left == {"run.json", "predictions.jsonl", "masks"}, f"step {step}"
         step += every
     assert step > 80
+
+
+@pytest.mark.parametrize("every", [16, pytest.param(1, marks=pytest.mark.long)])
+def test_one_of_two_killed_at_any_step(every: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other takes over and finishes by itself."""
+    monkeypatch.setattr(leases, "NAMELESS", 0.05)
+    data = ToyDataset(3)
+    predict(Perfect(data), data, out=tmp_path / "reference", progress=False, predictor=RECORD)
+    reference = content(tmp_path / "reference")
+    for step in range(3, 100, every):
+        out = tmp_path / f"step{step}"
+        victim, other = begun(step, data, out), begun(sys.maxsize, data, out)
+        was_killed(victim)
+        assert not was_killed(other)
+        assert Run.open(out).record.status == "finished" and content(out) == reference, f"step {step}"
 
 
 # The command ----------------------------------------------------------------------------------------------------------
