@@ -125,6 +125,9 @@ def make_origin(root: Path) -> Path:
         ("reasonvos", None, "valid"),
         ("ref-youtube-vos", "train", "train"),
         ("ref-davis17", "valid", "valid"),
+        ("revos", "valid", "valid"),
+        ("long-rvos", "valid", "valid"),
+        ("groundmore", "test", "valid"),
     ):
         write(layout, root / layout, generate(part, 3, **SIZE), split=split)
     data = load("mevis/valid_u", root=root / "mevis")

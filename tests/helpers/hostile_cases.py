@@ -830,6 +830,107 @@ def truth_cut_short(world: World) -> Words:
     return world.evaluate(dataset="ref-youtube-vos/train", root=root)
 
 
+# The same for the files of other benchmarks ---------------------------------------------------------------------------
+
+#: dataset -> its root in the world, its file of sentences, the names of a video's sentences and of a sentence's text
+FILES = {
+    "revos/valid": ("revos", "meta_expressions_valid_.json", "expressions", "exp"),
+    "long-rvos/valid": ("long-rvos", "valid/meta_expressions.json", "expressions", "exp"),
+    "groundmore/test": ("groundmore", "test_v2.json", "questions", "question"),
+}
+
+
+def broken_file(dataset: str, name: str, spoil: Callable[[Path], Any], says: str, code: int = 2) -> None:
+    """A case with something wrong in a benchmark's file of sentences, found by the check."""
+    layout, file, _, _ = FILES[dataset]
+
+    def case(world: World) -> Words:
+        spoil(world.layout(layout) / file)
+        return world.check(dataset, world.layout(layout))
+
+    add(f"{layout}_{name}", case, code, says)
+
+
+def in_first(dataset: str, change: Callable[[dict[str, Any]], Any], sentence: bool = True) -> Callable[[Path], None]:
+    """Change the first sentence of the first video, or that video itself."""
+    key = FILES[dataset][2]
+
+    def spoil(path: Path) -> None:
+        def first(content: Any) -> None:
+            video = next(iter(content["videos"].values()))
+            change(next(iter(video[key].values())) if sentence else video)
+
+        edit_json(path, first)
+
+    return spoil
+
+
+for _name, (_, _file, _key, _text) in FILES.items():
+    _json = _file.rpartition("/")[2].replace(".", r"\.")
+    broken_file(_name, "json_cut_off", cut, rf"{_json}: not valid JSON.*download the file again")
+    broken_file(_name, "json_of_the_wrong_kind", text(lambda t: f"[{t}]"), rf"{_json}: expected an object with the key")
+    broken_file(_name, "json_empty", text(lambda t: ""), rf"{_json}: the file is empty; download it again")
+    broken_file(
+        _name,
+        "video_that_climbs_out",
+        lambda p: edit_json(p, lambda c: c["videos"].update({"../x": next(iter(c["videos"].values()))})),
+        rf"{_json}: video '../x' is no folder name",
+    )
+    broken_file(_name, "text_missing", in_first(_name, lambda e, t=_text: e.pop(t)), rf"has no text '{_text}'")
+    broken_file(_name, "object_that_climbs_out", in_first(_name, lambda e: e.update(obj_id=["../1"])), "'obj_id' holds")
+    broken_file(_name, "sentences_missing", in_first(_name, lambda v, k=_key: v.pop(k), False), "has no 'expressions'")
+
+broken_file("revos/valid", "type_7", in_first("revos/valid", lambda e: e.update(type_id=7)), "'type_id' must be 0, 1")
+broken_file("revos/valid", "type_a_list", in_first("revos/valid", lambda e: e.update(type_id=[0])), "'type_id' must be")
+broken_file(
+    "revos/valid",
+    "masks_cut_off",
+    lambda p: cut(p.with_name("mask_dict.json")),
+    r"mask_dict\.json: cut short.*download",
+)
+broken_file(
+    "long-rvos/valid", "type_unknown", in_first("long-rvos/valid", lambda e: e.update(type="odd")), "'type' must be one"
+)
+broken_file(
+    "long-rvos/valid", "two_objects", in_first("long-rvos/valid", lambda e: e.update(obj_id=[1, 2])), "must name one"
+)
+broken_file(
+    "long-rvos/valid",
+    "mask_cut_off",
+    lambda p: cut(next(p.parent.glob("Annotations/*/1/*.png"))),
+    r"Annotations/.*\.png: PNG cut short",
+    code=1,
+)
+broken_file(
+    "groundmore/test", "object_300", in_first("groundmore/test", lambda e: e.update(obj_id=300)), "'300', expected 1 to"
+)
+broken_file(
+    "groundmore/test", "time_odd", in_first("groundmore/test", lambda e: e.update(action_start="soon")), "must be times"
+)
+broken_file(
+    "groundmore/test",
+    "clip_without_times",
+    lambda p: (
+        (p.parent / "annotations" / "x").symlink_to(next((p.parent / "annotations").iterdir()).name),
+        edit_json(p, lambda c: c["videos"].update(x=next(iter(c["videos"].values())))),
+    ),
+    "clip 'x', question '\\d': the clip's name must end in mmss_mmss",
+)
+broken_file(
+    "groundmore/test",
+    "images_missing",
+    lambda p: shutil.rmtree(next((p.parent / "annotations").iterdir()) / "images"),
+    "holds no frames of clip .*; unpack the images",
+)
+broken_file(
+    "groundmore/test",
+    "mask_cut_off",
+    lambda p: cut(next(p.parent.glob("annotations/*/masks/frame_000000.png"))),
+    r"masks/.*\.png: PNG cut short",
+    code=1,
+)
+
+
 # Roots and names ------------------------------------------------------------------------------------------------------
 
 
