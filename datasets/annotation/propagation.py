@@ -62,7 +62,7 @@ def propagate(
     progress(0, len(way) - 1)
     masks_on_way = propagator.follow(video_of(store, clip), way, start, following.copy)
     for done, (number, masks) in enumerate(masks_on_way, start=1):
-        with store.change(clip, author, f"propagate from frame {frame}", batch=batch) as change:
+        with store.change(clip, author, f"propagate from frame {frame + 1}", batch=batch) as change:
             for name in sorted(following & set(masks)):
                 if change.row("object", clip, name) is None or _ends_here(change, clip, number, name, stop_at_keyframe):
                     following.discard(name)

@@ -11,6 +11,7 @@ const KEPT = 400; // frames of masks in memory
 const RETRY = [500, 1000, 2000, 4000, 8000];
 const MANY = 96; // frames changed elsewhere beyond which the whole clip is read again
 
+const REREAD = new Set(["object.split", "object.merge", "mask.review"]); // change masks that the page does not know
 const CODES = { human: "h", imported: "i", propagated: "p" };
 const UNKNOWN = ".".charCodeAt(0);
 
@@ -35,6 +36,7 @@ export class Clip extends EventTarget {
     this.jobs = [];
     this.closed = new AbortController();
     this.epoch = 0;
+    this.own = new Set(); // journal numbers of what this page did and already shows
   }
 
   emit(type, detail = null) {
@@ -48,7 +50,7 @@ export class Clip extends EventTarget {
     this.seq = state.seq;
     this.info = state.clip;
     this.size = state.clip.height * state.clip.width;
-    this.objects = new Map(state.objects.map((o) => [o.id, { ...o, codes: codesOf(o.spans, state.clip.n_frames) }]));
+    this.objects = new Map(state.objects.filter(isObject).map((o) => [o.id, { ...o, codes: codesOf(o.spans, state.clip.n_frames) }]));
     this.expressions = new Map(state.expressions.map((e) => [e.id, e]));
     this.comments = state.comments ?? [];
     this.verdicts = state.verdicts ?? [];
@@ -269,9 +271,10 @@ export class Clip extends EventTarget {
   }
 
   written(item, answer) {
+    this.own.add(answer.seq);
     for (const op of item.ops) if (op.op === "mask") this.settle(op, answer.masks?.[op.frame]?.[op.object] ?? null);
     this.takeRows(answer);
-    if (item.ops.some((op) => /^object\.(split|merge)$/.test(op.op))) this.refresh(answer);
+    if (item.ops.some((op) => REREAD.has(op.op))) this.refresh(answer).catch((error) => this.emit("lost", error));
   }
 
   /** An unsent mask has arrived and is `stored` (null: not annotated), or was given up (undefined). */
@@ -290,7 +293,7 @@ export class Clip extends EventTarget {
   }
 
   takeRows(answer) {
-    for (const row of answer.objects ?? []) {
+    for (const row of (answer.objects ?? []).filter(isObject)) {
       const old = this.objects.get(row.id);
       this.objects.set(row.id, { ...old, ...row, codes: old?.codes ?? codesOf([], this.info.n_frames) });
     }
@@ -305,6 +308,7 @@ export class Clip extends EventTarget {
   async back(direction) {
     await this.saved();
     const answer = await api.post(`${this.path}/${direction}`, {});
+    this.own.add(answer.seq);
     this.takeRows(answer);
     await this.refresh(answer);
     return answer;
@@ -330,7 +334,7 @@ export class Clip extends EventTarget {
         this.jobs = events.jobs ?? this.jobs;
         this.emit("jobs");
         if (events.reset) await this.reload();
-        else await this.follow(events.changes.filter((change) => change.tab !== api.tab));
+        else await this.follow(events.changes.filter((change) => !this.own.delete(change.seq)));
       } catch (error) {
         if (this.closed.signal.aborted) return;
         if (error instanceof api.Refused && error.status < 500) return void this.emit("lost", error);
@@ -347,17 +351,19 @@ export class Clip extends EventTarget {
       touched.expressions.push(...(t.expressions ?? []));
       touched.clip ||= t.clip;
       touched.other ||= t.other;
-      for (const [object, frames] of Object.entries(t.masks ?? {})) (touched.masks[object] ??= []).push(...frames);
+      for (const [object, frames] of Object.entries(t.masks ?? {})) touched.masks[object] = frames && touched.masks[object] !== null ? [...(touched.masks[object] ?? []), ...frames] : null;
     }
     await this.refresh({ touched });
-    this.emit("others", changes);
+    const others = changes.filter((change) => change.tab !== api.tab); // the tab's own jobs need no word
+    if (others.length) this.emit("others", others);
   }
 
   /** Reads again what an answer or an event says was touched. */
   async refresh({ touched }) {
     if (!touched) return;
-    const frames = [...new Set(Object.values(touched.masks ?? {}).flat())].sort((a, b) => a - b);
-    const structure = touched.objects?.length || touched.expressions?.length || touched.clip || touched.other;
+    const lists = Object.values(touched.masks ?? {});
+    const frames = [...new Set(lists.flat())].sort((a, b) => a - b);
+    const structure = lists.includes(null) || touched.objects?.length || touched.expressions?.length || touched.clip || touched.other;
     if (structure || frames.length > MANY || Object.keys(touched.masks ?? {}).some((id) => !this.objects.has(id))) return void (await this.reload());
     await this.readAgain(frames, Object.keys(touched.masks ?? {}));
     this.emit("masks", frames);
@@ -386,6 +392,9 @@ export class Clip extends EventTarget {
     this.closed.abort();
   }
 }
+
+/** Some imported sentences have a mask of their own, which is no object to draw or to choose. */
+const isObject = (row) => row.role !== "target";
 
 const codeOf = (mask) => {
   if (!mask || mask.counts === null) return ".";

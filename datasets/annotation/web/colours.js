@@ -24,6 +24,12 @@ function hslToHex(hue, saturation, lightness) {
 /** [red, green, blue] of #rrggbb. */
 export const rgb = (hex) => [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16));
 
+/** Black or white, whichever can be read on #rrggbb. */
+export function inkOn(hex) {
+  const [r, g, b] = rgb(hex);
+  return 0.299 * r + 0.587 * g + 0.114 * b > 130 ? "#111318" : "#ffffff";
+}
+
 /** A pixel for a Uint32Array over ImageData (little-endian, as every machine that runs a browser is). */
 export const pixel = ([r, g, b], alpha) => ((alpha << 24) | (b << 16) | (g << 8) | r) >>> 0;
 

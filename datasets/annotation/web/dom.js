@@ -1,5 +1,7 @@
 // Elements. Text is only ever set as text: nothing here, and nothing that uses it, parses HTML.
 
+import { inkOn } from "./colours.js";
+
 const SVG = "http://www.w3.org/2000/svg";
 
 /** An element. Properties: `class`, `on: {event: handler}`, `data: {name: value}`, attributes; false and null are left out. */
@@ -45,7 +47,7 @@ const ICONS = {
   contour: ["M10 3.5c4 0 6.5 2.5 6.5 6s-3 7-6.5 7-6.5-3-6.5-7 2.5-6 6.5-6z"],
   theme: ["M10 3a7 7 0 1 0 0 14z", "M10 3a7 7 0 0 1 0 14"],
   help: ["M7.5 7.5a2.5 2.5 0 1 1 3.5 2.3c-.7.3-1 .8-1 1.700", "M10 14.5h.01"],
-  copy: ["M7 7h9v9H7z", "M4 13V4h9"],
+  cut: ["M3.5 3.5h8v4h-4v4h-4z", "M10 10h6.5v6.5H10z"],
   warning: ["M10 3.5l7.5 13h-15z", "M10 8v4M10 14.200h.01"],
 };
 
@@ -62,6 +64,9 @@ export function icon(name) {
   }
   return svg;
 }
+
+/** The custom properties of an element that shows an object's number on its colour. */
+export const onColour = (colour) => ({ "--colour": colour, "--on-colour": inkOn(colour) });
 
 /** A button with a drawing, a name and the key that does the same. */
 export function iconButton(name, label, action, { key = "", pressed = null, ...rest } = {}) {
@@ -90,6 +95,9 @@ export function choice(options, value, change, properties = {}) {
     options.map(([key, text]) => el("option", { value: key, selected: key === value }, text)),
   );
 }
+
+/** "1 clip", "3 clips". */
+export const counted = (n, word) => `${n} ${word}${n === 1 ? "" : "s"}`;
 
 /**
  * A modal dialogue; resolves to the value of the button that closed it, or null after Escape.

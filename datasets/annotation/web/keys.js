@@ -50,7 +50,7 @@ export class Keys {
       el("section", {},
         el("h3", {}, title),
         el("dl", { class: "keys" }, bindings.map(([keys, words]) =>
-          el("div", {}, el("dt", {}, keys.map((key, i) => [i ? " " : "", el("kbd", {}, key)])), el("dd", {}, words))))));
+          el("div", {}, el("dt", {}, keys.map((key, i) => [i ? " " : "", key instanceof Node ? key : el("kbd", {}, key)])), el("dd", {}, words))))));
     return dialogue("Keys", el("div", { class: "key-groups" }, tables));
   }
 

@@ -2,6 +2,7 @@
 
 import * as api from "./api.js";
 import { el, icon, iconButton } from "./dom.js";
+import { editSource } from "./source.js";
 
 const REST = 1200;
 const ORDER = ["error", "warning", "note"];
@@ -61,12 +62,20 @@ export class ChecksPanel {
       ? ORDER.filter(many).map((s) => el("span", { class: `tag ${s}` }, `${many(s)} ${s}${many(s) > 1 ? "s" : ""}`))
       : [el("span", { class: "tag good" }, icon("check"), "nothing found")]));
     this.list.replaceChildren(...this.found.map((f) => el("li", { data: { severity: f.severity } },
-      el("button", { type: "button", on: { click: () => this.lead(f.place) } }, el("span", {}, f.message), f.next_step && el("span", { class: "soft" }, ` ${f.next_step}`)))));
+      el("button", { type: "button", on: { click: () => this.lead(f.place) } }, el("span", { class: "place" }, this.nameOf(f.place)), el("span", {}, f.message), f.next_step && el("span", { class: "soft" }, ` ${f.next_step}`)))));
   }
 
-  lead(place) {
+  nameOf(place) {
+    const { clip } = this.bench;
+    if (place?.kind === "object") return clip.objects.get(place.id)?.name || `Object ${place.id}`;
+    const text = place?.kind === "expression" ? clip.expressions.get(place.id)?.text ?? place.id : "";
+    return text ? `“${text.length > 28 ? `${text.slice(0, 26)}…` : text}”` : "Clip:";
+  }
+
+  async lead(place) {
     const { bench } = this;
     if (place?.kind === "object") bench.select(place.id);
+    if (place?.kind === "clip" && bench.mayEdit && (await bench.run(editSource([{ ...bench.clip.info, key: bench.clip.key }])))) await bench.run(bench.clip.reload());
     if (place?.kind === "expression" && bench.sentences.opened !== place.id) bench.sentences.open(place.id);
   }
 

@@ -1,6 +1,6 @@
 // The list of objects: colour, name, what the frame in hand is for each, and what can be done with a whole track.
 
-import { el, iconButton, button, choice, dialogue, say } from "./dom.js";
+import { el, iconButton, button, choice, dialogue, say, onColour } from "./dom.js";
 import { ORIGINS } from "./colours.js";
 
 const FILTER_FROM = 12;
@@ -55,7 +55,7 @@ export class ObjectsPanel {
     const node = el(
       "li", { role: "option", "aria-selected": String(selected), class: hidden ? "off" : "", on: { click: () => bench.selected !== object.id && bench.select(object.id) } },
       el("div", { class: "object-row" },
-        el("span", { class: "number", style: { "--colour": object.colour } }, i + 1), name, dot, amount,
+        el("span", { class: "number", style: onColour(object.colour) }, i + 1), name, dot, amount,
         iconButton(hidden ? "hidden" : "eye", hidden ? "Show" : "Hide", (e) => { e.stopPropagation(); bench.toggleObject(object.id); }, { key: selected ? "X" : "" })),
       selected && bench.mayEdit ? this.details(object) : null,
     );
@@ -75,8 +75,8 @@ export class ObjectsPanel {
         colour),
       el("div", { class: "row actions" },
         button("Absent", () => bench.setAbsent(), { title: "The object is not in this frame (O)" }),
-        button("Clear frame", () => bench.clearMask(), { title: "Take the mask of this frame away (Delete)" }),
-        button("Split here", () => this.split(object), { title: "Frames from this one on become an object of their own" }),
+        button("Clear", () => bench.clearMask(), { title: "Take the mask of this frame away (Delete)" }),
+        button("Split", () => this.split(object), { title: "Split: frames from this one on become an object of their own" }),
         others.length ? button("Merge…", () => this.merge(object, others)) : null,
         button("Delete", () => this.remove(), { class: "danger", title: "Ctrl+Delete" })),
     );

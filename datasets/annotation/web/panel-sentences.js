@@ -1,18 +1,21 @@
 // The sentences of a clip: text, the objects it means, how it asks, and its paraphrases.
 
 import * as api from "./api.js";
-import { el, iconButton, icon, button, choice, dialogue, field, say } from "./dom.js";
+import { el, iconButton, icon, button, choice, dialogue, field, say, onColour } from "./dom.js";
 
 const PAUSE = 500; // milliseconds without a key after which a text is saved
 export const KINDS = [["reasoning", "Reasoning"], ["referring", "Referring"]];
 export const CONDITIONS = [["", "–"], ["full-video", "Whole video"], ["first-frame", "First frame"]];
-export const LENGTHS = [["", "–"], ["true", "Long: sentence"], ["false", "Short: phrase"]];
+export const LENGTHS = [["", "–"], ["true", "Long"], ["false", "Short"]];
+const DRAFT = "~"; // id of the sentence that has no text yet: the server stores sentences, not intentions
+const STORED = ["text", "object_ids", "kind", "condition", "is_sentence", "tags", "rationale", "state"];
 const USUAL_TAGS = ["complex-reasoning", "world-knowledge", "temporal-dynamics"];
 
 export class SentencesPanel {
   constructor(bench) {
     this.bench = bench;
     this.opened = null;
+    this.draft = null;
     this.timers = new Map();
     this.count = el("span", { class: "count" });
     this.list = el("div", { class: "sentences" });
@@ -25,7 +28,8 @@ export class SentencesPanel {
   }
 
   get rows() {
-    return this.bench.clip.expressions;
+    const stored = this.bench.clip.expressions;
+    return this.draft ? new Map([...stored, [DRAFT, this.draft]]) : stored;
   }
 
   /** Sentences in order; paraphrases that wait for a person stand under the first of their group. */
@@ -92,7 +96,7 @@ export class SentencesPanel {
     if (sentence.object_ids === null) return el("span", { class: "tag warning" }, "no object yet");
     if (!sentence.object_ids.length) return el("span", { class: "tag" }, "no target");
     const ids = [...clip.objects.keys()];
-    return sentence.object_ids.map((id) => el("span", { class: "number small", title: clip.objects.get(id)?.name ?? id, style: { "--colour": clip.objects.get(id)?.colour ?? "#888888" } }, ids.indexOf(id) + 1 || "?"));
+    return sentence.object_ids.map((id) => el("span", { class: "number small", title: clip.objects.get(id)?.name ?? id, style: onColour(clip.objects.get(id)?.colour ?? "#888888") }, ids.indexOf(id) + 1 || "?"));
   }
 
   editor(sentence) {
@@ -117,7 +121,7 @@ export class SentencesPanel {
         stateOf(sentence),
         sentence.origin === "machine" && !sentence.accepted_by ? [button("Accept", () => this.take(sentence.id), { class: "primary" }), button("Decline", () => this.remove(sentence.id))] : null,
         el("span", { class: "grow" }),
-        button("Paraphrases…", () => this.askParaphrases(sentence)),
+        sentence.id === DRAFT ? null : button("Paraphrases…", () => this.askParaphrases(sentence)),
         button("Delete", () => this.remove(sentence.id), { class: "danger" }),
         sentence.state === "ready" ? button("Back to draft", () => this.set(sentence.id, { state: "draft" })) : button("Ready", () => this.ready(), { class: "primary", title: "Ctrl+Enter" })),
       this.remarks(sentence),
@@ -141,7 +145,7 @@ export class SentencesPanel {
     return [...this.bench.clip.objects.values()].map((object, i) => [object, i]).filter(([object], i) => i < 24 || meant.has(object.id) || object.id === this.bench.selected)
       .map(([object, i]) => el("button", {
         type: "button", class: "number toggle", title: object.name, "aria-label": `${object.name || `object ${object.id}`}`, "aria-pressed": String(meant.has(object.id)),
-        style: { "--colour": object.colour }, data: { field: `object-${object.id}` }, on: { click: () => this.toggleObject(object.id) },
+        style: onColour(object.colour), data: { field: `object-${object.id}` }, on: { click: () => this.toggleObject(object.id) },
       }, i + 1));
   }
 
@@ -181,6 +185,7 @@ export class SentencesPanel {
 
   open(id) {
     this.flush();
+    if (this.opened === DRAFT && id !== DRAFT && !this.storing) this.draft = null;
     this.opened = this.opened === id ? null : id;
     this.show();
     this.bench.paintMasks();
@@ -197,19 +202,49 @@ export class SentencesPanel {
   }
 
   /** A new draft about the selected object, with the cursor in it. */
-  async add() {
+  add() {
     const { bench } = this;
     this.flush();
     const before = this.rows.get(this.opened);
-    const op = { op: "expression.new", temp: "$new", text: "", object_ids: bench.selected ? [bench.selected] : null, kind: before?.kind ?? "reasoning", condition: before?.condition ?? "full-video", tags: [], state: "draft" };
-    const answer = await bench.run(bench.clip.change("new sentence", [op]));
-    if (!answer) return;
-    this.opened = answer.ids.$new;
+    this.draft = {
+      id: DRAFT, text: "", object_ids: bench.selected ? [bench.selected] : null, kind: before?.kind ?? "reasoning", condition: before?.condition ?? "full-video",
+      is_sentence: null, tags: [], rationale: "", state: "draft", group: null, origin: "human", accepted_by: "", verdict: null,
+    };
+    this.opened = DRAFT;
     this.show();
     bench.paintMasks();
     const input = this.list.querySelector(".sentence-input");
     input?.scrollIntoView({ block: "center" });
     input?.focus();
+  }
+
+  /** The draft has a text now: it becomes a sentence. Resolves to its id, or null where the server refused it. */
+  async store() {
+    const sent = this.draft;
+    const values = Object.fromEntries(STORED.map((name) => [name, sent[name]]));
+    this.storing = true;
+    const answer = await this.bench.run(this.bench.clip.change("new sentence", [{ op: "expression.new", temp: "$new", ...values }]));
+    this.storing = false;
+    if (!answer) return null;
+    const id = answer.ids.$new;
+    const late = STORED.filter((name) => this.draft[name] !== sent[name]).map((name) => [name, this.draft[name]]);
+    this.draft = null;
+    if (this.opened === DRAFT) this.opened = id;
+    this.rename(id);
+    this.show();
+    if (late.length) await this.send(id, Object.fromEntries(late));
+    return id;
+  }
+
+  /** What was typed while the draft was on its way belongs to the stored sentence. */
+  rename(id) {
+    for (const [key, { timer, value }] of [...this.timers]) {
+      const [owner, what] = key.split("|");
+      if (owner !== DRAFT) continue;
+      clearTimeout(timer);
+      this.timers.delete(key);
+      this.later(id, what, value);
+    }
   }
 
   /** Saves a text when the keys rest. */
@@ -218,10 +253,7 @@ export class SentencesPanel {
     clearTimeout(this.timers.get(key)?.timer);
     const save = () => {
       this.timers.delete(key);
-      const row = this.rows.get(id);
-      if (!row) return;
-      this.rows.set(id, { ...row, [what]: value });
-      this.send(id, { [what]: value });
+      return this.set(id, { [what]: value }, { quietly: true });
     };
     this.timers.set(key, { timer: setTimeout(save, PAUSE), save, value });
   }
@@ -231,21 +263,25 @@ export class SentencesPanel {
     return this.timers.get(`${sentence.id}|${what}`)?.value ?? sentence[what] ?? "";
   }
 
+  /** Saves what was typed; resolves when it is stored. */
   flush() {
-    for (const { timer, save } of [...this.timers.values()]) {
+    return Promise.all([...this.timers.values()].map(({ timer, save }) => {
       clearTimeout(timer);
-      save();
-    }
+      return save();
+    }));
   }
 
-  set(id, values) {
-    this.flush();
+  async set(id, values, { quietly = false } = {}) {
+    if (!quietly) this.flush();
     const row = this.rows.get(id);
-    if (!row) return Promise.resolve(null);
-    this.rows.set(id, { ...row, ...values });
-    this.show();
-    this.bench.paintMasks();
-    return this.send(id, values);
+    if (!row) return null;
+    if ("text" in values && !values.text.trim()) return null; // emptied while rewriting: the stored text stays until there is a new one
+    if (id === DRAFT) this.draft = { ...row, ...values };
+    else this.bench.clip.expressions.set(id, { ...row, ...values });
+    if (!quietly) this.show();
+    if (!quietly || "object_ids" in values) this.bench.paintMasks();
+    if (id !== DRAFT) return this.send(id, values);
+    return "text" in values && !this.storing ? this.store() : null;
   }
 
   send(id, values) {
@@ -262,10 +298,10 @@ export class SentencesPanel {
   }
 
   async ready() {
-    this.flush();
+    await this.flush();
     const sentence = this.rows.get(this.opened);
     if (!sentence) return;
-    if (!sentence.text.trim()) return void say("The sentence has no text yet.");
+    if (!sentence.text.trim() || sentence.id === DRAFT) return void say("The sentence has no text yet.");
     if (sentence.object_ids === null) return void say("Say which objects it means, or that it has no target.");
     await this.set(sentence.id, { state: "ready" });
     this.opened = null;
@@ -292,6 +328,12 @@ export class SentencesPanel {
       clearTimeout(this.timers.get(key).timer);
       this.timers.delete(key);
     }
+    if (id === DRAFT) {
+      if (this.storing) return null;
+      this.draft = null;
+      this.opened = null;
+      return void this.show();
+    }
     const machine = pending(this.rows.get(id) ?? {});
     return this.bench.run(this.bench.clip.change(machine ? "paraphrase declined" : "sentence deleted", [{ op: "expression.delete", expression: id }]));
   }
@@ -308,11 +350,11 @@ export class SentencesPanel {
     await bench.clip.saved();
     if (answer === "add") {
       const texts = lines.value.split("\n").map((t) => t.trim()).filter(Boolean);
-      if (texts.length) await this.store(sentence.id, { texts });
-    } else if (answer === "ask") await this.store(sentence.id, { count: Number(count.value) });
+      if (texts.length) await this.storeParaphrases(sentence.id, { texts });
+    } else if (answer === "ask") await this.storeParaphrases(sentence.id, { count: Number(count.value) });
   }
 
-  async store(expression, what) {
+  async storeParaphrases(expression, what) {
     const { clip } = this.bench;
     const answer = await this.bench.run(api.post(`clips/${clip.key}/paraphrases`, { expression, ...what }));
     if (!answer) return;

@@ -2,7 +2,7 @@
 // screen, and nothing the server sends to it, tells which answer the author meant.
 
 import * as api from "./api.js";
-import { el, button, say } from "./dom.js";
+import { el, button, say, onColour } from "./dom.js";
 import { colourOf } from "./colours.js";
 import { Keys } from "./keys.js";
 import { runsOfRings } from "./mask.js";
@@ -44,7 +44,7 @@ class Blind {
   async next() {
     const { tasks, done, total } = await api.get("blind/tasks");
     this.progress = [done, total];
-    const open = tasks.find((t) => t.state !== "done");
+    const open = tasks.find((t) => t.stage !== "done");
     this.app.slots.middle.replaceChildren(el("span", { class: "soft" }, `${done} of ${total} answered`), el("progress", { value: done, max: Math.max(1, total), "aria-label": "Answered" }));
     if (open) await this.open(await api.get(`blind/tasks/${open.id}`));
     else this.finish(total);
@@ -139,7 +139,7 @@ class Blind {
   showChoices() {
     this.choices.replaceChildren(
       ...this.task.candidates.map(({ choice, label }, i) => el("button", { type: "button", class: "choice", "aria-pressed": String(this.chosen.has(choice)), on: { click: () => this.toggle(i) } },
-        el("span", { class: "number", style: { "--colour": colourOf(i) } }, label), i < 9 ? el("kbd", {}, i + 1) : null)),
+        el("span", { class: "number", style: onColour(colourOf(i)) }, label), i < 9 ? el("kbd", {}, i + 1) : null)),
       el("button", { type: "button", class: "choice none", "aria-pressed": String(this.none), on: { click: () => this.pickNone() } }, "None of them", el("kbd", {}, "0")));
     this.submit.disabled = !this.none && !this.chosen.size;
   }

@@ -191,7 +191,7 @@ class Clips {
     if (answer !== "ok") return;
     for (const [i, person] of people.entries()) {
       const before = clip.assigned.some((a) => a.person === person.id);
-      if (boxes[i].checked !== before) await api.put("assignments", { person: person.id, clip_id: clip.id, state: boxes[i].checked ? "open" : null });
+      if (boxes[i].checked !== before) await api.put("assignments", { person: person.id, clip: clip.key, state: boxes[i].checked ? "open" : null });
     }
     await this.load();
   }

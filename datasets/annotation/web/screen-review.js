@@ -3,7 +3,7 @@
 import * as api from "./api.js";
 import { Clip } from "./clip.js";
 import { Keys } from "./keys.js";
-import { el, button, choice, say } from "./dom.js";
+import { el, button, choice, say, onColour } from "./dom.js";
 import { runsOfCounts } from "./rle.js";
 import { Viewer } from "./viewer.js";
 
@@ -126,7 +126,7 @@ class Review {
   meant(sentence) {
     if (!sentence.object_ids?.length) return el("span", { class: "tag" }, "no target");
     const ids = [...this.clip.objects.keys()];
-    return sentence.object_ids.map((id) => el("span", { class: "number small", style: { "--colour": this.clip.objects.get(id)?.colour ?? "#888888" } }, ids.indexOf(id) + 1));
+    return sentence.object_ids.map((id) => el("span", { class: "number small", style: onColour(this.clip.objects.get(id)?.colour ?? "#888888") }, ids.indexOf(id) + 1));
   }
 
   async objects(frame) {

@@ -10,7 +10,7 @@ import { TOOLS } from "./tools.js";
 import { ORIGINS } from "./colours.js";
 import { decode, encode, runsOfCounts, runsContain, areaOfRuns } from "./rle.js";
 import { subtract } from "./mask.js";
-import { el, icon, iconButton, button, choice, dialogue, say } from "./dom.js";
+import { el, icon, iconButton, button, choice, say } from "./dom.js";
 import { ObjectsPanel } from "./panel-objects.js";
 import { SentencesPanel } from "./panel-sentences.js";
 import { ChecksPanel } from "./panel-checks.js";
@@ -78,7 +78,7 @@ class Workbench {
     this.brushShown = el("output", { class: "brush-size", title: "Brush size in pixels ([ and ])" });
     const slider = el("input", { type: "range", class: "brush-slider", min: 0, max: BRUSHES.length - 1, "aria-label": "Brush size", on: { input: () => this.setBrush(BRUSHES[slider.value]) } });
     this.brushSlider = slider;
-    this.cutButton = iconButton("copy", "Cut what I draw out of the other objects", () => this.setCut(!this.cut), { key: "U", pressed: false });
+    this.cutButton = iconButton("cut", "Cut what I draw out of the other objects", () => this.setCut(!this.cut), { key: "U", pressed: false });
     this.hideButton = iconButton("eye", "Hide the masks", () => this.setHidden(!this.stage.options.hidden), { key: "H", pressed: false });
     this.contourButton = iconButton("contour", "Outlines only", () => this.setContour(!this.stage.options.contour), { key: "C", pressed: false });
     const opacity = el("input", { type: "range", class: "opacity", min: 10, max: 100, value: 100, step: 10, "aria-label": "Opacity of the masks", title: "Opacity of the masks", on: { input: () => this.stage.setOptions({ opacity: opacity.value / 100 }) } });
@@ -138,6 +138,14 @@ class Workbench {
         [["Space"], "Play, pause; held while dragging: move the picture", () => this.spaceDown(), { up: () => this.spaceUp() }],
         [["PageUp", "PageDown"], "Previous, next clip", (e) => this.toClip(e.key === "PageUp" ? -1 : 1)],
       ]],
+      ["View", [
+        [["+", "-"], "Zoom (also the wheel)", (e) => this.stage.zoom(e.key === "-" ? 1 / 1.25 : 1.25)],
+        [["="], "Zoom in", () => this.stage.zoom(1.25)],
+        [["0"], "Fit the picture", () => this.stage.fit()],
+        [["H"], "Hide the masks", () => this.setHidden(!this.stage.options.hidden)],
+        [["C"], "Outlines only", () => this.setContour(!this.stage.options.contour)],
+        [["?"], "This list", () => this.app.help()],
+      ]],
       ["Draw", [
         ...Object.entries(TOOLS).filter(([name]) => this.tools[name]).map(([name, [label, key]]) => [[key], label, () => this.setTool(name)]),
         [["[", "]"], "Smaller, larger brush", (e) => this.growBrush(e.key === "[" ? -1 : 1)],
@@ -148,7 +156,7 @@ class Workbench {
         [["Ctrl+Shift+Z", "Ctrl+Y"], "Redo", edit(() => this.back("redo"))],
       ]],
       ["Object", [
-        ...digits.slice(0, 1).map(([, , action]) => [["1"], "Select object 1 … 9", action]),
+        [["1"], "Select object 1, and so on to 9", digits[0][2]],
         [["↑", "↓"], "Previous, next object", (e) => this.stepObject(e.key === "ArrowUp" ? -1 : 1)],
         [["N"], "New object", edit(() => this.newObject())],
         [["F"], "Propagate forward", edit(() => this.propagate(1))],
@@ -168,19 +176,11 @@ class Workbench {
         [["A"], "Accept the machine-made paraphrase", edit(() => this.sentences.accept())],
         [["Q"], "Go to the checks", () => this.checks.focus()],
       ]],
-      ["View", [
-        [["+", "-"], "Zoom (also the wheel)", (e) => this.stage.zoom(e.key === "-" ? 1 / 1.25 : 1.25)],
-        [["="], "Zoom in", () => this.stage.zoom(1.25)],
-        [["0"], "Fit the picture", () => this.stage.fit()],
-        [["H"], "Hide the masks", () => this.setHidden(!this.stage.options.hidden)],
-        [["C"], "Outlines only", () => this.setContour(!this.stage.options.contour)],
-        [["?"], "This list", () => this.app.help()],
-      ]],
     ]);
     for (const [[digit], , action] of digits.slice(1)) this.keys.down.set(digit, { action, options: {} });
     this.app.help = () => this.keys.help([["With the pointer", [
       [["Alt", "right button"], "Take away instead of adding"], [["wheel"], "Zoom"], [["middle button"], "Move the picture"], [["double click"], "Close the polygon"],
-    ]]]);
+    ]], ["The timeline", Object.entries(ORIGINS).map(([code, [words]]) => [[el("span", { class: "origin-dot", data: { code } })], words])]]);
   }
 
   async begin(frame, sentence) {
@@ -524,8 +524,12 @@ class Workbench {
   }
 
   clearMask() {
-    if (!this.selected || !this.clip.mask(this.frame, this.selected)) return;
+    if (!this.selected || this.clip.codeAt(this.selected, this.frame) === ".") return;
     this.run(this.clip.draw("mask taken away", [{ object: this.selected, frame: this.frame, counts: null }]));
+  }
+
+  isDrawn() {
+    return !".a".includes(this.clip.codeAt(this.selected, this.frame));
   }
 
   async copyMask() {
@@ -543,14 +547,13 @@ class Workbench {
     let [first, last] = [this.frame, this.frame];
     while (first > 0 && codes[first - 1] === codes[this.frame]) first -= 1;
     while (last + 1 < codes.length && codes[last + 1] === codes[this.frame]) last += 1;
-    const ops = [{ op: "mask.review", object: this.selected, first, last, reviewed: true }];
-    this.run(this.clip.change("looked at", ops)).then((answer) => answer && this.run(this.clip.reload()));
+    this.run(this.clip.change("looked at", [{ op: "mask.review", object: this.selected, first, last, reviewed: true }]));
   }
 
   async propagate(direction) {
     if (!this.selected) return void say("Select the object to propagate.");
     if (!this.model) return void say("The server offers no propagator.");
-    if (!this.clip.mask(this.frame, this.selected)?.counts) return void say("Draw the object in this frame first: propagation starts from it.");
+    if (!this.isDrawn()) return void say("Draw the object in this frame first: propagation starts from it.");
     const until = direction < 0 ? 0 : this.clip.info.n_frames - 1;
     if (until === this.frame) return void say(direction < 0 ? "This is the first frame." : "This is the last frame.");
     await this.clip.saved();
@@ -642,14 +645,23 @@ class Workbench {
     if (direction === "undo" && tool?.points?.length && tool.back) return void tool.back();
     if (tool?.open) return void tool.cancel();
     try {
+      await this.endJob();
       const answer = await this.clip.back(direction);
-      const frames = Object.values(answer.touched?.masks ?? {}).flat();
+      const frames = Object.values(answer.touched?.masks ?? {}).flat().filter((f) => f !== null);
       const elsewhere = frames.length && !frames.includes(this.frame);
       say(`${direction === "undo" ? "Undone" : "Redone"}: ${answer.label}${elsewhere ? ` (frame ${Math.min(...frames) + 1})` : ""}`);
       if (elsewhere) this.goto(Math.min(...frames));
     } catch (error) {
       say(error.message, error.code?.startsWith("nothing") ? "note" : "error");
     }
+  }
+
+  /** What a running propagation has written can be taken back only once it writes no more. */
+  async endJob() {
+    const job = this.clip.jobs.find((j) => j.id === this.watched);
+    if (!job || !["waiting", "running"].includes(job.state)) return;
+    await api.remove(`jobs/${job.id}`);
+    while (this.watched === job.id) await new Promise((resolve) => this.clip.addEventListener("jobs", resolve, { once: true }));
   }
 
   // Panels ------------------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 // Masks are column-major (rle.js), so the layers are kept transposed – video column = picture row – where runs are
 // contiguous, and drawn through a transform that swaps the axes.
 
-import { pixel, rgb } from "./colours.js";
+import { inkOn, pixel, rgb } from "./colours.js";
 import { boxOfRuns } from "./rle.js";
 
 const FILL = 105; // alpha of the inside at full opacity
@@ -24,7 +24,7 @@ export class Stage {
     this.size = null;
     this.drawn = 0;
     this.observer = new ResizeObserver(() => this.resized());
-    this.observer.observe(canvas.parentElement);
+    this.observer.observe(canvas);
     this.listen();
   }
 
@@ -35,7 +35,8 @@ export class Stage {
     this.others = layer(height, width);
     this.own = layer(height, width);
     this.scratch = new Uint8Array(height * width);
-    this.fit();
+    this.view = null;
+    this.resized();
   }
 
   setFrame(picture) {
@@ -137,7 +138,8 @@ export class Stage {
   // View --------------------------------------------------------------------------------------------------------------
 
   resized() {
-    const box = this.canvas.parentElement.getBoundingClientRect();
+    const box = this.canvas.getBoundingClientRect();
+    if (!box.width) return;
     const ratio = window.devicePixelRatio || 1;
     const fitted = this.size && this.isFitted();
     this.canvas.width = Math.max(1, Math.round(box.width * ratio));
@@ -248,7 +250,7 @@ export class Stage {
     context.beginPath();
     context.roundRect(x, y, width, 15 * ratio, 4 * ratio);
     context.fill();
-    context.fillStyle = "#111318";
+    context.fillStyle = inkOn(colour);
     context.fillText(text, x + 4 * ratio, y + 11.5 * ratio);
     context.globalAlpha = 1;
   }
