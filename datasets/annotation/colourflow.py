@@ -33,6 +33,8 @@ _SAMPLED = 400
 _SEARCH, _PATCH = 3, 1
 #: mean squared difference of colours (0 to 1) at which a match counts 1/e
 _TEMPERATURE = 0.004
+#: what a pixel that would leave the picture counts as
+_OUTSIDE = 0.05
 _BINS = 12
 _COLOUR_WEIGHT = 0.6
 #: an object that shrinks below this share of its drawn area from one frame to the next has gone
@@ -123,26 +125,25 @@ def _shift(before: Image, after: Image, share: Image, last: Shift) -> Shift:
     chosen = np.linspace(0, len(y) - 1, min(len(y), _SAMPLED)).astype(int)
     y, x = y[chosen], x[chosen]
     colours = before[y, x]
-    best, lowest = last, np.inf
+    best = last
     for step, reach in ((4, _REACH), (2, 4), (1, 2)):
-        centre = best
-        offsets = range(-reach, reach + 1, step)
-        for dy in (centre[0] + o for o in offsets):
-            for dx in (centre[1] + o for o in offsets):
-                cost = _change(after, y + dy, x + dx, colours) + 1e-5 * np.hypot(dy - last[0], dx - last[1])
-                if cost < lowest:
-                    best, lowest = (dy, dx), cost
+        offsets = np.arange(-reach, reach + 1, step)
+        shifts = np.stack(np.meshgrid(best[0] + offsets, best[1] + offsets, indexing="ij"), axis=-1).reshape(-1, 2)
+        costs = _changes(after, y, x, colours, shifts) + 1e-5 * np.hypot(*(shifts - last).T)
+        best = (int(shifts[costs.argmin()][0]), int(shifts[costs.argmin()][1]))
     return best
 
 
-def _change(after: Image, y: NDArray[np.intp], x: NDArray[np.intp], colours: Image) -> float:
-    """Mean squared change of the pixels that stay in the picture; those that leave it count as a middling one."""
+def _changes(
+    after: Image, y: NDArray[np.intp], x: NDArray[np.intp], colours: Image, shifts: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Per shift the mean squared change of the pixels that stay in the picture; others count as a middling one."""
     height, width = after.shape[:2]
-    inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
-    if not inside.any():
-        return np.inf
-    squares = np.square(after[y[inside], x[inside]] - colours[inside]).sum(axis=1)
-    return float((squares.sum() + 0.05 * (~inside).sum()) / len(y))
+    rows, columns = y[None] + shifts[:, :1], x[None] + shifts[:, 1:]
+    inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+    there = after[rows.clip(0, height - 1), columns.clip(0, width - 1)]
+    squares = np.where(inside, np.square(there - colours[None]).sum(axis=2), _OUTSIDE)
+    return np.asarray(np.where(inside.any(axis=1), squares.mean(axis=1), np.inf), np.float64)
 
 
 def _window(share: Image, shift: Shift) -> tuple[slice, slice]:
