@@ -39,6 +39,7 @@ from ..videolisa.checkpoints import (
     clip_folder,
     clip_pixels,
     fill,
+    load_own,
     local_folder,
     released_tensors,
     released_values,
@@ -79,8 +80,27 @@ LLAMA_FIELDS = [
 ]
 
 
+class LisaConfig(VideoLisaConfig):
+    """Configuration of ``LisaModel``: ``text_config`` is a Llama's.
+
+    Args:
+        projector_type: ``linear`` or ``mlp2x_gelu``.
+        values: as for ``VideoLisaConfig``.
+    """
+
+    model_type = "rvos-lisa"
+    sub_configs = {**VideoLisaConfig.sub_configs, "text_config": LlamaConfig}  # noqa: RUF012
+
+    def __init__(self, text_config: Any = None, projector_type: str = "linear", **values: Any) -> None:
+        self.projector_type = projector_type
+        llama = LlamaConfig(**text_config) if isinstance(text_config, dict) else text_config
+        super().__init__(text_config=llama or LlamaConfig(vocab_size=32012), **values)
+
+
 class LisaModel(VideoLisaModel):
     """VideoLISA's parts around a Llama instead of a Phi-3, with LLaVA's projector of one layer or two."""
+
+    config_class = LisaConfig
 
     def __init__(self, config: VideoLisaConfig) -> None:
         super(VideoLisaModel, self).__init__(config)
@@ -241,9 +261,12 @@ def question(expression: Expression) -> str:
 
 
 def open_lisa(path: str | Path, dtype: torch.dtype | None = None, device: str = "cpu") -> VideoLisa:
-    """A released LISA checkpoint. Raises CheckpointError, which lists what does not fit."""
+    """A released LISA checkpoint, or one in our format. Raises CheckpointError, which lists what does not fit."""
     folder = local_folder(path)
     values = released_values(folder)
+    if values.get("model_type") == LisaConfig.model_type:
+        model, processor = load_own(LisaModel, folder, dtype, "sdpa")
+        return VideoLisa(model.to(torch.device(device)).eval(), processor, str(folder))
     if "mm_vision_select_layer" not in values or "hidden_size" not in values:
         raise CheckpointError(f"{folder} is no LISA checkpoint: its config.json has no mm_vision_select_layer.")
     if "train_mask_decoder" in values and "Phi3" in str(values.get("architectures")):
@@ -264,7 +287,7 @@ def open_lisa(path: str | Path, dtype: torch.dtype | None = None, device: str = 
 
 def lisa_config(
     values: Mapping[str, Any], clip: Path, shapes: Mapping[str, tuple[int, ...]], seg_token_id: int
-) -> VideoLisaConfig:
+) -> LisaConfig:
     """The sizes of a released LISA: Llama from its config, CLIP from its release, SAM and vocabulary from its shapes.
 
     Raises:
@@ -274,15 +297,14 @@ def lisa_config(
     if embedding is None:
         raise CheckpointError("The checkpoint has no model.embed_tokens.weight; expected LISA's whole model, merged.")
     llama: Any = LlamaConfig(**{k: values[k] for k in LLAMA_FIELDS if k in values}, vocab_size=embedding[0])
-    config = VideoLisaConfig(
+    return LisaConfig(
         text_config=llama,
         vision_config=CLIPVisionConfig.from_pretrained(clip),
         sam_config=sam_config_from_shapes(shapes, SAM_DECODER_HEADS),
         seg_token_id=seg_token_id,
         clip_layer=values["mm_vision_select_layer"],
+        projector_type="linear" if "projector.weight" in shapes else "mlp2x_gelu",
     )
-    config.projector_type = "linear" if "projector.weight" in shapes else "mlp2x_gelu"
-    return config
 
 
 def _projector(kind: str, width: int, hidden: int) -> nn.Module:

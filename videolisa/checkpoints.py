@@ -150,17 +150,8 @@ class VideoLisa:
                 f"{folder} is not in our format: its config.json has no model_type '{VideoLisaConfig.model_type}'. "
                 "VideoLisa.from_reference reads the released layout."
             )
-        loaded: Any = VideoLisaModel.from_pretrained(
-            folder,
-            dtype=dtype or "auto",
-            output_loading_info=True,
-            use_safetensors=True,
-            attn_implementation=attention_by_part(attn_implementation),
-        )
-        model, report = loaded
-        problems = {k: sorted(map(str, report[k])) for k in ("missing_keys", "unexpected_keys", "mismatched_keys")}
-        _refuse(str(path), problems["missing_keys"], problems["unexpected_keys"], problems["mismatched_keys"])
-        return cls(model.to(device).eval(), Processor.load(folder), str(path))
+        model, processor = load_own(VideoLisaModel, folder, dtype, attn_implementation)
+        return cls(model.to(device).eval(), processor, str(path))
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write config, safetensors shards, tokenizer and processor settings."""
@@ -203,6 +194,23 @@ class VideoLisa:
         fill(model, tensors, str(folder), dtype)
         pixels = clip_pixels(clip_release)
         return cls(model.to(device).eval(), Processor.for_config(tokenizer, config, **pixels), str(folder))
+
+
+def load_own(
+    kind: type[VideoLisaModel], folder: Path, dtype: torch.dtype | None, attn_implementation: str
+) -> tuple[Any, Processor]:
+    """Model and processor from a folder that ``save_pretrained`` wrote. Raises CheckpointError."""
+    loaded: Any = kind.from_pretrained(
+        folder,
+        dtype=dtype or "auto",
+        output_loading_info=True,
+        use_safetensors=True,
+        attn_implementation=attention_by_part(attn_implementation),
+    )
+    model, report = loaded
+    problems = {k: sorted(map(str, report[k])) for k in ("missing_keys", "unexpected_keys", "mismatched_keys")}
+    _refuse(str(folder), problems["missing_keys"], problems["unexpected_keys"], problems["mismatched_keys"])
+    return model, Processor.load(folder)
 
 
 def open_checkpoint(path: str | Path, **kwargs: Any) -> VideoLisa:

@@ -30,10 +30,13 @@ CONFIG_FILE = "processor_config.json"
 class Pixels:
     """Sizes and normalisation of the two image branches, means and deviations per RGB channel.
 
-    CLIP's are for values in 0-1, SAM's for values in 0-255.
+    CLIP's are for values in 0-1, SAM's for values in 0-255. ``clip_fit`` says how a frame becomes CLIP's square:
+    ``crop`` (released: shorter side resized, centre cut out, so a wide frame loses its sides) or ``stretch`` (both
+    sides resized, nothing lost; what the nano models are trained with).
     """
 
     clip_size: int = 336
+    clip_fit: str = "crop"
     clip_mean: tuple[float, ...] = (0.48145466, 0.4578275, 0.40821073)
     clip_std: tuple[float, ...] = (0.26862954, 0.26130258, 0.27577711)
     sam_size: int = 1024
@@ -82,8 +85,13 @@ class Processor:
     # CLIP branch --------------------------------------------------------------------------------------------------
 
     def clip_image(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Shorter side to ``clip_size`` (bicubic), longer truncated, centre crop: uint8 (size, size, 3)."""
+        """A frame fitted to CLIP's square (bicubic), see ``Pixels``: uint8 (size, size, 3).
+
+        To crop: the shorter side to ``clip_size``, the longer truncated, the centre cut out.
+        """
         size, (height, width) = self.pixels.clip_size, frame.shape[:2]
+        if self.pixels.clip_fit == "stretch":
+            return np.asarray(Image.fromarray(frame).resize((size, size), Image.Resampling.BICUBIC))
         short, long = sorted((height, width))
         other = int(size * long / short)
         new = (size, other) if width <= height else (other, size)  # (width, height)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -107,8 +107,13 @@ def random_videolisa(
     return VideoLisa(model.eval(), Processor.for_config(tokenizer, config), f"random (seed {seed})")
 
 
-def train_tokenizer(folder: str | Path, texts: Iterable[str] = (), vocab_size: int = 400) -> Tokenizer:
+def train_tokenizer(
+    folder: str | Path, texts: Iterable[str] = (), vocab_size: int = 400, more_tokens: Sequence[str] = ()
+) -> Tokenizer:
     """A small SentencePiece tokenizer with Phi-3's added tokens, trained on the question templates and ``texts``.
+
+    Args:
+        more_tokens: further added tokens, behind ``[SEG]``.
 
     Raises:
         MissingExtraError: where sentencepiece is not installed.
@@ -132,15 +137,15 @@ def train_tokenizer(folder: str | Path, texts: Iterable[str] = (), vocab_size: i
             hard_vocab_limit=False,
             minloglevel=2,
         )
-    _write_flags(folder)
+    _write_flags(folder, (*ADDED_TOKENS, *more_tokens))
     return Tokenizer(folder)
 
 
-def _write_flags(folder: Path) -> None:
+def _write_flags(folder: Path, tokens: Sequence[str]) -> None:
     base = len(Tokenizer(folder))
     added = {
         str(base + i): {"content": text, "lstrip": False, "rstrip": text not in KEEPS_WHITESPACE}
-        for i, text in enumerate(ADDED_TOKENS)
+        for i, text in enumerate(tokens)
     }
     config = {
         "added_tokens_decoder": added,

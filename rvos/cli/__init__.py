@@ -25,6 +25,7 @@ COMMANDS = {
     "runs": ("runs", "app"),
     "annotate": ("annotate", "app"),
     "submit": ("submit", "submit"),
+    "train": ("train", "train"),
     "chat": ("chat", "chat"),
     "leaderboard": ("leaderboard", "app"),
     "compare": ("compare", "compare"),

@@ -1,0 +1,137 @@
+"""lisa-nano: the image-only counterpart of videolisa-nano, trained on the same data for the same number of steps.
+
+It sees one frame and says ``[SEG]`` for that frame: what is asked about time it can only guess. CLIP nano and SAM nano
+are videolisa-nano's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import LlamaConfig
+
+from ..datasets.registry import load
+from ..videolisa.checkpoints import VideoLisa
+from ..videolisa.nano.language import LanguageStage, Lesson, Questions, VideoLessons, members_of, pack
+from ..videolisa.nano.models import nano_config, nano_processor, new_seeded
+from ..videolisa.nano.recipe import (
+    LANGUAGE,
+    MASK_FRAMES,
+    MASKS,
+    N_EXAMS,
+    N_SENTENCES,
+    LanguageTraining,
+    facts,
+    save_half,
+)
+from ..videolisa.nano.scenes import Sentence, make_scenes
+from ..videolisa.nano.vision import ThingCodes
+from ..videolisa.processor import Processor
+from ..videolisa.prompts import IMAGE_ANSWER
+from ..videolisa.sampling import FrameSample
+from ..videolisa.train.recipes import Recipe
+from .lisa import IMAGE_END, IMAGE_START, SYSTEM, LisaConfig, LisaModel, LisaPredictor, question
+
+
+def new_lisa(videolisa: VideoLisa, seed: int) -> VideoLisa:
+    """An untrained lisa-nano with the image branches and the tokenizer of a videolisa-nano."""
+    tokenizer = videolisa.processor.tokenizer
+    base = nano_config(tokenizer)
+    text = base.text_config
+    config = LisaConfig(
+        text_config=LlamaConfig(
+            vocab_size=text.vocab_size,
+            hidden_size=text.hidden_size,
+            intermediate_size=text.intermediate_size,
+            num_hidden_layers=text.num_hidden_layers,
+            num_attention_heads=text.num_attention_heads,
+            num_key_value_heads=text.num_key_value_heads,
+            pad_token_id=tokenizer.pad_id,
+            bos_token_id=tokenizer.bos_id,
+            eos_token_id=tokenizer.eos_id,
+        ),
+        vision_config=base.vision_config,
+        sam_config=base.sam_config,
+        seg_token_id=tokenizer.seg_id,
+        clip_layer=base.clip_layer,
+        projector_type="mlp2x_gelu",
+    )
+    model = new_seeded(LisaModel, config, seed)
+    model.vision_tower.load_state_dict(videolisa.model.vision_tower.state_dict())
+    model.sam.load_state_dict(videolisa.model.sam.state_dict())
+    return VideoLisa(model, nano_processor(tokenizer, config), f"nano (seed {seed})")
+
+
+class ImageStage(LanguageStage):
+    """``LanguageStage`` for a single frame, whose patches all go in."""
+
+    def video_rows(self, lesson: Lesson) -> torch.Tensor:
+        return self.model.projector(lesson.features.float())[0]
+
+
+class ImageLessons(VideoLessons):
+    """One random frame of a video instead of the whole; what is not seen there is to be answered by nothing."""
+
+    def lesson(self, index: int, sentences: Sequence[Sentence], rng: np.random.Generator, frames: int) -> Lesson:
+        """A random frame of a video with chosen sentences."""
+        video = self.scenes[index]
+        t = int(rng.integers(len(video.frames)))
+        seen = torch.from_numpy(~np.isnan(video.places[:, t, 0])).float()
+        masks = np.stack([video.masks(s.targets, [t]) for s in sentences]) if frames else None
+        return Lesson(
+            features=self.clip_features(index)[t : t + 1],
+            sample=FrameSample((t,), (0,)),
+            questions=image_questions(sentences, self.processor, self.model.config.seg_token_id),
+            looks=torch.from_numpy(video.looks),
+            places=torch.from_numpy(np.nan_to_num(video.places[:, t], nan=0.5)),
+            members=members_of(sentences, len(video.looks)) * seen,
+            motion=torch.empty(0, dtype=torch.int64),
+            happened=torch.empty(0, 8, dtype=torch.int64),
+            sam_features=self.sam_features(index, t) if frames else None,
+            masks=None if masks is None else torch.from_numpy(masks).float(),
+            kinds=tuple(s.kind for s in sentences),
+        )
+
+
+def image_questions(sentences: Sequence[Sentence], processor: Processor, seg: int) -> Questions:
+    """Worded as LISA's validation does; the end of the image is every question's first row."""
+    tokenizer = processor.tokenizer
+    before = [*tokenizer.encode(SYSTEM), tokenizer.token_id(IMAGE_START)]
+    answer = tokenizer.encode(IMAGE_ANSWER, bos=False)
+    answer = answer[answer.index(seg) :]
+    pairs = [
+        ([tokenizer.token_id(IMAGE_END), *tokenizer.encode(question(s.expression), bos=False)], answer)
+        for s in sentences
+    ]
+    return pack(pairs, before, seg)
+
+
+def lisa_nano_recipe(videolisa: VideoLisa, seed: int = 0, scale: float = 1.0, n_videos: int = 1200) -> Recipe:
+    """lisa-nano on the image branches of a trained videolisa-nano, with its steps and its sentences."""
+    scenes = make_scenes("train", n_videos, N_SENTENCES)
+    return lisa_recipe_on(scenes, videolisa, seed, scale)
+
+
+def lisa_recipe_on(scenes: Sequence[Any], videolisa: VideoLisa, seed: int, scale: float) -> Recipe:
+    """``lisa_nano_recipe`` on scenes that are in memory already."""
+    lisa = new_lisa(videolisa, seed)
+    lessons = ImageLessons(lisa.model, lisa.processor, scenes)
+    exams = ImageLessons(lisa.model, lisa.processor, make_scenes("valid", N_EXAMS, 0))
+    stage = ImageStage(lisa.model, ThingCodes(lisa.model.config.prompt_dim))
+    valid = load("reasonshapes/valid")
+
+    def predictor() -> LisaPredictor:
+        return LisaPredictor(lisa)
+
+    def save(folder: Path) -> None:
+        save_half(lisa, folder)
+
+    stages = (
+        LanguageTraining("language", lessons, exams, stage, predictor, valid, LANGUAGE.scaled(scale)),
+        LanguageTraining("masks", lessons, exams, stage, predictor, valid, MASKS.scaled(scale), MASK_FRAMES),
+    )
+    return Recipe("lisa-nano", stages, save, lambda: facts(scenes, lisa, valid))

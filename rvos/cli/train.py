@@ -1,0 +1,161 @@
+"""``rvos train``: the paper's recipe, and the two small models that ship in the package."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from ..datasets.types import RVOSDataset
+    from ..videolisa.train.mixture import Mixture
+    from ..videolisa.train.recipes import Recipe
+
+
+def train(
+    out: Annotated[Path, typer.Option(help="Folder for checkpoints, log, plot and weights.")],
+    preset: Annotated[
+        str,
+        typer.Option(
+            help="nano: videolisa-nano from nothing, on generated videos. lisa-nano: its image-only counterpart. full: "
+            "the paper's recipe for a checkpoint given by --base."
+        ),
+    ] = "nano",
+    resume: Annotated[bool, typer.Option("--resume", help="Continue a run that was stopped or killed.")] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Of weights, data and dropout.")] = 0,
+    scale: Annotated[float, typer.Option(min=0, help="So much of the preset's steps, schedule and all.")] = 1.0,
+    minutes: Annotated[float | None, typer.Option(help="Stop, resumably, after so many minutes.")] = None,
+    limit_steps: Annotated[int | None, typer.Option(min=1, help="Stop, resumably, after so many steps.")] = None,
+    videos: Annotated[int | None, typer.Option(min=1, help="nano: so many videos of reasonshapes/train.")] = None,
+    base: Annotated[
+        str | None,
+        typer.Option(
+            help="The checkpoint to start from. nano: an earlier videolisa-nano; lisa-nano: one whose image branches "
+            "it gets, by default the shipped one."
+        ),
+    ] = None,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="full, repeatable: GROUP=RATE:DATASET/SPLIT[,DATASET/SPLIT ...]. Without it the paper's groups and "
+            "rates, of the datasets whose folders are known."
+        ),
+    ] = None,
+    valid: Annotated[str | None, typer.Option(help="full: DATASET/SPLIT to validate on, every 300 steps.")] = None,
+    precision: Annotated[str, typer.Option(help="no (float32), bf16 or fp16.")] = "no",
+    stages: Annotated[
+        str | None, typer.Option(help="nano: only these stages, e.g. language,masks; others are taken from --base.")
+    ] = None,
+    strategy: Annotated[
+        str, typer.Option(help="nano: how frames become rows, see docs/videolisa.md.")
+    ] = "sparse-dense",
+) -> None:
+    """Train a model; everything that is needed to do it again is written beside its weights.
+
+    Ctrl-C, SIGTERM and --minutes leave a folder that --resume continues, with the same result as a run that was never
+    interrupted. Several processes: accelerate launch --module rvos train ..., with a configuration of docs/training.md.
+    """
+    from ..datasets.errors import UnknownNameError, UsageError
+    from ..videolisa.train.engine import CHECKPOINTS, Options, Stopped
+    from ..videolisa.train.recipes import train as run
+
+    if (out / CHECKPOINTS).exists() and not resume:
+        raise UsageError(f"{out} holds a run already: --resume continues it, another --out begins a new one.")
+    options = Options(seed=seed, precision=precision, minutes=minutes, limit_steps=limit_steps)
+    makers: dict[str, Callable[[], Recipe]] = {
+        "nano": lambda: _nano(out, seed, scale, videos, base, stages, strategy),
+        "lisa-nano": lambda: _lisa_nano(base, seed, scale, videos),
+        "full": lambda: _full(base, data or [], valid, scale),
+    }
+    if preset not in makers:
+        raise UnknownNameError("preset", preset, makers)
+    try:
+        weights = run(makers[preset](), out, options)
+    except Stopped as stopped:
+        print(f"{out}: {stopped}")
+        return
+    print(f"Weights, tokenizer and training card: {weights}")
+    print(out)
+
+
+train.epilog = "Example: rvos train --preset nano --out runs/nano --minutes 5"  # type: ignore[attr-defined]
+
+
+def _nano(
+    out: Path, seed: int, scale: float, videos: int | None, base: str | None, stages: str | None, strategy: str
+) -> Recipe:
+    from ..videolisa.checkpoints import VideoLisa
+    from ..videolisa.nano.recipe import N_VIDEOS, nano_recipe
+
+    start = None if base is None else VideoLisa.from_pretrained(base, dtype=_float32())
+    only = stages.split(",") if stages else ()
+    return nano_recipe(out, seed, scale, videos or N_VIDEOS, start, only, temporal_strategy=strategy)
+
+
+def _lisa_nano(base: str | None, seed: int, scale: float, videos: int | None) -> Recipe:
+    from ..baselines.lisa_nano import lisa_nano_recipe
+    from ..videolisa.checkpoints import VideoLisa
+    from ..videolisa.nano.recipe import N_VIDEOS
+    from ..videolisa.weights import weights_folder
+
+    start = VideoLisa.from_pretrained(base or weights_folder("videolisa-nano"), dtype=_float32())
+    return lisa_nano_recipe(start, seed, scale, videos or N_VIDEOS)
+
+
+def _full(base: str | None, data: list[str], valid: str | None, scale: float) -> Recipe:
+    from ..datasets.errors import UsageError
+    from ..datasets.registry import load
+    from ..videolisa.checkpoints import open_checkpoint
+    from ..videolisa.train.recipes import full_recipe
+
+    if base is None:
+        raise UsageError("--preset full starts from a checkpoint: --base FOLDER (docs/training.md says which).")
+    model = open_checkpoint(base, dtype=_float32())
+    config = model.model.config
+    mixture = _mixture(data, config.sparse_frames, config.dense_frames)
+    return full_recipe(model, mixture, None if valid is None else load(valid), scale)
+
+
+def _mixture(data: list[str], sparse: int, dense: int) -> Mixture:
+    from ..datasets.errors import RvosError, UsageError
+    from ..datasets.registry import load
+    from ..videolisa.train.mixture import PAPER_GROUPS, PAPER_RATES, Group, Mixture
+
+    if data:
+        return Mixture([_group(text) for text in data], sparse, dense)
+    groups, absent = [], []
+    for name, rate in PAPER_RATES.items():
+        found: list[RVOSDataset] = []
+        for dataset in PAPER_GROUPS[name]:
+            try:
+                found.append(load(dataset))
+            except RvosError as error:
+                absent.append(f"{dataset} ({error})")
+        if found:
+            groups.append(Group(name, rate, tuple(found), by_size=name == "mevis"))
+    for line in absent:
+        typer.echo(f"Left out of the mixture: {line}", err=True)
+    if not groups:
+        raise UsageError("None of the paper's datasets has a known folder: rvos datasets roots --set NAME=FOLDER.")
+    return Mixture(groups, sparse, dense)
+
+
+def _group(text: str) -> Any:
+    """``mevis=6:mevis/train,mevis/valid_u`` as a group."""
+    from ..datasets.errors import UsageError
+    from ..datasets.registry import load
+    from ..videolisa.train.mixture import Group
+
+    name, _, rest = text.partition("=")
+    rate, _, names = rest.partition(":")
+    if not (name and names) or not rate.replace(".", "", 1).isdigit():
+        raise UsageError(f"--data {text}: expected GROUP=RATE:DATASET/SPLIT, e.g. mevis=6:mevis/train.")
+    return Group(name, float(rate), tuple(load(n) for n in names.split(",")))
+
+
+def _float32() -> Any:
+    import torch
+
+    return torch.float32

@@ -1,0 +1,103 @@
+"""The sizes of videolisa-nano and lisa-nano, and how they begin: every weight drawn from a seed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import CLIPVisionConfig, Phi3Config
+
+from ..checkpoints import VideoLisa
+from ..configuration import VideoLisaConfig, sam_config
+from ..modeling import VideoLisaModel
+from ..processor import Processor
+from ..random_model import train_tokenizer
+from ..tokenizer import Tokenizer
+
+#: ReasonShapes frames are 96 x 128: SAM sees them as they are, CLIP stretched to a square.
+SAM_SIZE, SAM_PATCH = 128, 8
+CLIP_SIZE, CLIP_PATCH = 96, 16
+#: Whole words of ReasonShapes' grammar become single tokens; what a test words anew is spelt out.
+VOCABULARY = 1500
+#: LISA puts its image between these.
+MORE_TOKENS = ("<im_start>", "<im_end>")
+
+
+def nano_config(tokenizer: Tokenizer, **changes: Any) -> VideoLisaConfig:
+    """Every part of VideoLISA in some two million parameters; S = 32 and D = 8 of ReasonShapes' 16 frames.
+
+    Args:
+        changes: of ``VideoLisaConfig``, for ablations (``temporal_strategy``, ``sparse_frames``, ``dense_frames``).
+    """
+    values: dict[str, Any] = {"sparse_frames": 32, "dense_frames": 8, **changes}
+    return VideoLisaConfig(
+        text_config=nano_text(tokenizer),
+        vision_config=CLIPVisionConfig(
+            hidden_size=128,
+            intermediate_size=256,
+            num_hidden_layers=3,
+            num_attention_heads=4,
+            image_size=CLIP_SIZE,
+            patch_size=CLIP_PATCH,
+        ),
+        sam_config=sam_config(
+            width=64,
+            layers=3,
+            heads=2,
+            global_layers=(2,),
+            mlp_dim=128,
+            image_size=SAM_SIZE,
+            patch_size=SAM_PATCH,
+            window_size=8,
+            prompt_dim=64,
+            decoder_heads=4,
+            decoder_layers=2,
+            decoder_mlp_dim=64,
+            iou_head_dim=32,
+        ),
+        seg_token_id=tokenizer.seg_id,
+        clip_layer=-1,
+        **values,
+    )
+
+
+def nano_text(tokenizer: Tokenizer) -> Phi3Config:
+    """The language model: Phi-3 of four layers, 128 wide."""
+    return Phi3Config(
+        vocab_size=len(tokenizer),
+        hidden_size=128,
+        intermediate_size=256,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        sliding_window=None,
+        pad_token_id=tokenizer.pad_id,
+        bos_token_id=tokenizer.bos_id,
+        eos_token_id=tokenizer.eos_id,
+    )
+
+
+def new_videolisa(tokenizer: Tokenizer, seed: int, **changes: Any) -> VideoLisa:
+    """An untrained videolisa-nano; equal seeds give equal weights."""
+    config = nano_config(tokenizer, **changes)
+    model = new_seeded(VideoLisaModel, config, seed)
+    return VideoLisa(model, nano_processor(tokenizer, config), f"nano (seed {seed})")
+
+
+def new_seeded(kind: type[VideoLisaModel], config: VideoLisaConfig, seed: int) -> VideoLisaModel:
+    """A model of this class, untrained; torch's own random state is left as it is."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return kind(config)
+
+
+def nano_processor(tokenizer: Tokenizer, config: VideoLisaConfig) -> Processor:
+    """Text and pixels for a nano model: CLIP's frames are stretched, because objects at the sides matter."""
+    return Processor.for_config(tokenizer, config, clip_fit="stretch")
+
+
+def nano_tokenizer(folder: str | Path, texts: Iterable[str]) -> Tokenizer:
+    """A tokenizer trained on train's sentences, for both nano models; its files go to ``folder``."""
+    return train_tokenizer(folder, texts, VOCABULARY, MORE_TOKENS)

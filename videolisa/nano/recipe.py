@@ -1,0 +1,232 @@
+"""``rvos train --preset nano``: SAM nano, CLIP nano, then the language model, first without and then with masks."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from ...datasets.errors import UnknownNameError
+from ...datasets.registry import load
+from ...datasets.types import RVOSDataset
+from ..checkpoints import VideoLisa
+from ..modeling import VideoLisaModel
+from ..predictor import VideoLisaPredictor
+from ..prompts import conversation, question, template_for
+from ..train.engine import Optimisation
+from ..train.recipes import Recipe, validate
+from .language import LanguageStage, Lesson, VideoLessons
+from .models import nano_tokenizer, new_videolisa
+from .scenes import SceneVideo, make_scenes
+from .vision import ClipBatch, ClipStage, SamBatch, SamStage, ThingCodes, clip_batch, sam_batch
+
+#: Videos of ``reasonshapes/train`` and sentences drawn for each beside its own.
+N_VIDEOS, N_SENTENCES = 1200, 24
+#: What a step takes.
+SAM_FRAMES, CLIP_FRAMES, VIDEOS, SENTENCES = 8, 24, 2, 20
+#: With masks, which cost most: fewer sentences, on this many frames each.
+MASK_SENTENCES, MASK_FRAMES = 8, 2
+#: Videos of ``reasonshapes/valid`` on which a run is watched.
+VALID_VIDEOS, N_EXAMS = 12, 60
+
+SAM = Optimisation(steps=1500, lr=2e-3, warmup=50, betas=(0.9, 0.98), weight_decay=0.01, final=0.02)
+CLIP = Optimisation(steps=1500, lr=2e-3, warmup=50, betas=(0.9, 0.98), weight_decay=0.01, final=0.02)
+LANGUAGE = Optimisation(steps=4000, lr=2e-3, warmup=60, betas=(0.9, 0.98), weight_decay=0.01, final=0.1)
+MASKS = Optimisation(steps=600, lr=3e-4, warmup=30, betas=(0.9, 0.98), weight_decay=0.0, final=0.02)
+
+
+class SamPretraining:
+    """SAM nano on random frames and sets of things."""
+
+    name = "sam"
+    validate_every = 0
+
+    def __init__(self, videolisa: VideoLisa, scenes: Sequence[SceneVideo], codes: ThingCodes, share: float) -> None:
+        self.videolisa, self.scenes, self.optimisation = videolisa, scenes, SAM.scaled(share)
+        self.module: nn.Module = SamStage(videolisa.model, codes)
+
+    def begin(self) -> None:
+        learn(self.module, "model.sam.", "cells.")
+
+    def batch(self, rng: np.random.Generator) -> SamBatch:
+        patch = self.videolisa.model.config.sam_config.vision_config.patch_size
+        return sam_batch(self.scenes, self.videolisa.processor, patch, rng, SAM_FRAMES)
+
+    def validate(self) -> dict[str, float]:
+        return {}
+
+
+class ClipPretraining:
+    """CLIP nano on random frames."""
+
+    name = "clip"
+    validate_every = 0
+
+    def __init__(self, videolisa: VideoLisa, scenes: Sequence[SceneVideo], share: float) -> None:
+        self.videolisa, self.scenes, self.optimisation = videolisa, scenes, CLIP.scaled(share)
+        self.module: nn.Module = ClipStage(videolisa.model)
+
+    def begin(self) -> None:
+        learn(self.module, "model.vision_tower.", "cells.", "offsets.")
+
+    def batch(self, rng: np.random.Generator) -> ClipBatch:
+        side = int(self.videolisa.model.config.tokens_per_frame**0.5)
+        return clip_batch(self.scenes, self.videolisa.processor, side, rng, CLIP_FRAMES)
+
+    def validate(self) -> dict[str, float]:
+        return {}
+
+
+class LanguageTraining:
+    """Projector, language model and prompt head; with masks also the mask decoder."""
+
+    def __init__(
+        self,
+        name: str,
+        lessons: VideoLessons,
+        exams: VideoLessons,
+        stage: LanguageStage,
+        predictor: Any,
+        valid: RVOSDataset,
+        course: Optimisation,
+        frames: int = 0,
+    ) -> None:
+        """
+        Args:
+            name: of the stage.
+            lessons: draw the batches.
+            exams: of videos that are not trained on, for selection accuracy.
+            stage: computes the losses.
+            predictor: made for every validation, without arguments.
+            valid: what it is validated on.
+            course: the optimisation.
+            frames: supervised frames a video; 0 trains without masks.
+        """
+        self.name, self.lessons, self.exams, self.predictor, self.valid = name, lessons, exams, predictor, valid
+        self.optimisation, self.frames = course, frames
+        self.validate_every = max(1, course.steps // 4)
+        self.module = stage
+
+    def begin(self) -> None:
+        decoder = ("model.sam.mask_decoder.",) if self.frames else ()
+        learn(self.module, "model.projector.", "model.language_model.", "model.prompt_head.", "history.", *decoder)
+
+    def batch(self, rng: np.random.Generator) -> list[Lesson]:
+        return self.lessons.draw(rng, VIDEOS, MASK_SENTENCES if self.frames else SENTENCES, self.frames)
+
+    def validate(self) -> dict[str, float]:
+        """Percent of right selections, of all and by kind; with masks also J&F."""
+        self.module.eval()
+        right: dict[str, list[bool]] = defaultdict(list)
+        for index in range(len(self.exams.scenes)):
+            lesson = self.exams.exam(index)
+            for kind, one in zip(lesson.kinds, self.module.right(lesson), strict=True):
+                right["selection"].append(one)
+                right[kind].append(one)
+        scores = {kind: 100 * sum(found) / len(found) for kind, found in right.items()}
+        return {**scores, **(validate(self.predictor(), self.valid, VALID_VIDEOS) if self.frames else {})}
+
+
+def learn(module: nn.Module, *prefixes: str) -> None:
+    """Let only the parameters whose names begin so take gradients; SAM's position matrix never does."""
+    for name, parameter in module.named_parameters():
+        constant = name.endswith("positional_embedding")
+        parameter.requires_grad_(name.startswith(prefixes) and not constant)
+
+
+def nano_recipe(
+    folder: Path,
+    seed: int = 0,
+    scale: float = 1.0,
+    n_videos: int = N_VIDEOS,
+    base: VideoLisa | None = None,
+    only: Sequence[str] = (),
+    **changes: Any,
+) -> Recipe:
+    """Everything from nothing to videolisa-nano.
+
+    Args:
+        folder: of the run; the tokenizer's files go there.
+        seed: of the weights (the engine's seed is of the data).
+        scale: share of every stage's steps.
+        n_videos: of ``reasonshapes/train``, from its first.
+        base: begin with these weights instead of new ones.
+        only: names of stages, where not all are to be run.
+        changes: of the model's config, for ablations; of a new model only.
+
+    Raises:
+        UnknownNameError: for a stage that there is not.
+    """
+    scenes = make_scenes("train", n_videos, N_SENTENCES)
+    videolisa = base or new_videolisa(nano_tokenizer(folder / "tokenizer", texts(scenes)), seed, **changes)
+    codes = ThingCodes(videolisa.model.config.prompt_dim)
+    valid = load("reasonshapes/valid")
+    stages = {
+        stage.name: stage
+        for stage in (
+            SamPretraining(videolisa, scenes, codes, scale),
+            ClipPretraining(videolisa, scenes, scale),
+            *language_stages(videolisa, scenes, codes, valid, scale),
+        )
+    }
+    for name in only:
+        if name not in stages:
+            raise UnknownNameError("stage", name, stages)
+    chosen = tuple(stages[name] for name in only or stages)
+    about = {"base": None if base is None else base.source}
+    return Recipe(
+        "nano", chosen, lambda out: save_half(videolisa, out), lambda: about | facts(scenes, videolisa, valid)
+    )
+
+
+def language_stages(
+    videolisa: VideoLisa, scenes: Sequence[SceneVideo], codes: ThingCodes, valid: RVOSDataset, scale: float
+) -> tuple[LanguageTraining, LanguageTraining]:
+    """The last two stages."""
+    lessons = VideoLessons(videolisa.model, videolisa.processor, scenes)
+    exams = VideoLessons(videolisa.model, videolisa.processor, make_scenes("valid", N_EXAMS, 0))
+    stage = LanguageStage(videolisa.model, codes)
+
+    def predictor() -> VideoLisaPredictor:
+        return VideoLisaPredictor(videolisa)
+
+    return (
+        LanguageTraining("language", lessons, exams, stage, predictor, valid, LANGUAGE.scaled(scale)),
+        LanguageTraining("masks", lessons, exams, stage, predictor, valid, MASKS.scaled(scale), MASK_FRAMES),
+    )
+
+
+def texts(scenes: Sequence[SceneVideo]) -> list[str]:
+    """What the tokenizer is trained on: every sentence as it is asked, in conversation and bare."""
+    asked = [s.expression for video in scenes for s in video.sentences]
+    return [conversation(question(e.text, template_for(e))) for e in asked[:50]] + [e.text for e in asked]
+
+
+def save_half(videolisa: VideoLisa, folder: Path) -> None:
+    """Write the weights in half precision; the model in memory stays as it is."""
+    state = {k: v.half() if v.is_floating_point() else v for k, v in videolisa.model.state_dict().items()}
+    kind: Any = type(videolisa.model)
+    copy: VideoLisaModel = kind(videolisa.model.config)
+    copy.load_state_dict(state)
+    VideoLisa(copy.to(torch.float16), videolisa.processor).save_pretrained(folder)
+
+
+def facts(scenes: Sequence[SceneVideo], videolisa: VideoLisa, valid: RVOSDataset) -> dict[str, Any]:
+    """What the training card says about data and model."""
+    parts = {name: sum(p.numel() for p in part.parameters()) for name, part in videolisa.model.named_children()}
+    return {
+        "data": {
+            "train": "reasonshapes/train from the first video on; sentences drawn by the generator's own rules",
+            "videos": len(scenes),
+            "sentences": sum(len(v.sentences) for v in scenes),
+            "watched": {"name": valid.id, "version": valid.version, "fingerprint": valid.fingerprint},
+        },
+        "parameters": parts,
+        "from_scratch": True,
+        "helping_losses": "selection (codes of things) and history (what happened to each thing), see nano/language.py",
+    }
