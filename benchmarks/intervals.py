@@ -10,6 +10,9 @@ import numpy as np
 from .protocols.base import Metric, Summary, UnitScore
 
 LEVEL = 0.95
+#: A protocol's value may be so far from the mean over its units and still be called one: scripts add small constants to
+#: denominators. It is 0.001 of a point.
+SMALLEST_DIFFERENCE = 1e-5
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ def metric_interval(metric: Metric, scores: Iterable[UnitScore]) -> Interval:
 def _around(value: float | None, interval: Interval) -> Interval:
     if value is None or interval.value is None:
         return Interval(value, reason=interval.reason or "nothing was counted")
-    if abs(value - interval.value) > 1e-9:
+    if abs(value - interval.value) > SMALLEST_DIFFERENCE:
         return Interval(value, None, interval.n_clusters, "the protocol's value is no plain mean over units")
     return Interval(value, interval.half_width, interval.n_clusters, interval.reason)
 

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..benchmarks.intervals import LEVEL
+from ..benchmarks.intervals import LEVEL, SMALLEST_DIFFERENCE
 from ..benchmarks.protocols.base import Metric, UnitScore
 from ..benchmarks.results import Result, Table, metric_names, percent
 from ..datasets.errors import RunError, UnknownNameError, UsageError
@@ -88,7 +88,7 @@ def paired(
     differences, videos = _differences(a.scores, b.scores, compared)
     value = _value(a, metric) - _value(b, metric)
     sums, n_units = cluster_sums(differences, videos), len(differences)
-    if n_units == 0 or abs(float(np.mean(differences)) - value) > 1e-9:
+    if n_units == 0 or abs(float(np.mean(differences)) - value) > SMALLEST_DIFFERENCE:
         reason = "the protocol's values are no plain means over shared units"
         return Paired(*names, metric, value, n_videos=len(sums[0]), n_units=n_units, reason=reason)
     if len(sums[0]) < 2:

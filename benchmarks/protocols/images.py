@@ -15,7 +15,6 @@ from typing import ClassVar
 from ...datasets.bitmask import BitMask
 from ...datasets.errors import PredictionInvalid, PredictionMissing
 from ...datasets.masks import EmptyMasks, packed_mask
-from ...datasets.reasonseg import ReasonSeg
 from ...datasets.refcoco import RefCOCO
 from ...datasets.types import Masklet, RVOSDataset, Sample
 from ..predictions.base import ExpressionPredictions, MergedPredictions, packed_prediction
@@ -198,7 +197,6 @@ class ReasonSegVideoLISA(ReasonSegStrict):
     }
 
     def ground_truth(self, dataset: RVOSDataset, sample: Sample) -> Masklet | None:
-        assert isinstance(dataset, ReasonSeg)
         found = dataset.ground_truth(sample)
         return found or Masklet(sample.video.frame_names, EmptyMasks(sample.video.size))
 
@@ -236,6 +234,12 @@ class RefCOCOVideoLISA(RefCOCOStrict):
         **RefCOCOStrict.traits,
         "ground truth": "adds the annotation's parts up, so that pixels of two parts are no target",
     }
+
+    def applies_to(self, dataset: RVOSDataset) -> str | None:
+        obstacle = super().applies_to(dataset)
+        if obstacle is None and not isinstance(dataset, RefCOCO):
+            return f"{self.id} looks at an annotation's single parts, which only refCOCO's own files hold."
+        return obstacle
 
     def ground_truth(self, dataset: RVOSDataset, sample: Sample) -> Masklet | None:
         assert isinstance(dataset, RefCOCO)

@@ -177,6 +177,4 @@ def _images(job: Job, videos: Iterable[VideoContent]) -> Iterator[tuple[VideoCon
         if video.frame_names == (video.id,):
             yield content, video.id
         else:
-            job.losses.add(
-                "videos that are no images (one frame, called as the video)", video.id
-            )
+            job.losses.add("videos that are no images (one frame, called as the video)", video.id)

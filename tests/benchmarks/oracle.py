@@ -142,3 +142,34 @@ def _pixels(mask: Mask) -> list[bool]:
 
 def _mean(values: list[Fraction | int] | list[Fraction] | list[int]) -> float:
     return float(sum(map(Fraction, values)) / len(values))
+
+
+# Image benchmarks: label maps 0, 1, 255 (does not count) against masks ------------------------------------------------
+
+
+def counts(labels: NDArray[np.integer], pred: Mask | None) -> tuple[int, int]:
+    """(intersection, union) of class 1, pixel by pixel; without a mask nothing is found, all that counts is union."""
+    pairs = [(int(g), p) for g, p in zip(labels.ravel(), _pixels(labels == 0 if pred is None else pred), strict=True)]
+    if pred is None:
+        return 0, sum(g != 255 for g, _ in pairs)
+    return sum(g == 1 and bool(p) for g, p in pairs), sum(g == 1 or (bool(p) and g != 255) for g, p in pairs)
+
+
+def image_iou(labels: NDArray[np.integer], pred: Mask | None) -> float:
+    """I / (U + 1e-5), 1 where nothing is there and nothing predicted; 0 without a mask."""
+    both, either = counts(labels, pred)
+    if pred is None:
+        return 0.0
+    return 1.0 if either == 0 else both / (either + 1e-5)
+
+
+def g_iou(pairs: list[tuple[NDArray[np.integer], Mask | None]], copies: int) -> float:
+    """As the script forms it: a list with every copy of every mask, its sum over its length + 1e-5."""
+    listed = [image_iou(labels, pred) for labels, pred in pairs for _ in range(copies)]
+    return math.fsum(listed) / (len(listed) + 1e-5)
+
+
+def c_iou(pairs: list[tuple[NDArray[np.integer], Mask | None]], copies: int) -> float:
+    """All intersections over all unions + 1e-10."""
+    found = [counts(labels, pred) for labels, pred in pairs for _ in range(copies)]
+    return sum(i for i, _ in found) / (sum(u for _, u in found) + 1e-10)
