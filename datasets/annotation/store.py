@@ -154,7 +154,8 @@ class Store:
 
     def people(self) -> list[Row]:
         """All people, the owner first: id, name, role, created_at, revoked."""
-        return self._rows(sa.select(db.person).order_by(db.person.c.created_at, db.person.c.id))
+        rows = self._rows(sa.select(db.person).order_by(db.person.c.created_at, db.person.c.id))
+        return sorted(rows, key=lambda row: row["id"] != OWNER)
 
     def person(self, person_id: str) -> Row:
         """One person. Raises Unknown."""

@@ -1,0 +1,82 @@
+"""``rvos annotate init|invite|status|serve``."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import annotationclient
+import numpy as np
+import pytest
+
+annotationclient.require()
+
+from rvos.cli import main  # noqa: E402
+from rvos.datasets.annotation.store import Store  # noqa: E402
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as end:
+        main(["annotate", *map(str, arguments)])
+    out, err = capsys.readouterr()
+    return int(end.value.code or 0), out, err
+
+
+def test_from_folders_to_links(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("one", "two"):
+        annotationclient.write_frames(tmp_path / "videos" / name)
+    project = tmp_path / "project"
+    code, out, _ = run(
+        capsys, "init", project, "--videos", tmp_path / "videos", "--frames-licence", "CC0", "--may-copy"
+    )
+    assert code == 0 and "one: 6 frames of 64x48" in out and "rvos annotate serve" in out
+    code, _, err = run(capsys, "init", project, "--videos", tmp_path / "videos")
+    assert code == 2 and "is a project already" in err
+    code, out, _ = run(capsys, "invite", project, "--annotator", "Ana", "--role", "author", "--clip", "two")
+    assert code == 0 and re.search(r"Ana \(author\): http://127.0.0.1:8765/#token=[\w-]{43}\n", out)
+    code, _, err = run(capsys, "invite", project, "--annotator", "Ana", "--role", "blind")
+    assert code == 2 and "cannot be blind" in err
+    code, _, err = run(capsys, "invite", project, "--annotator", "Bo", "--role", "author", "--clip", "three")
+    assert code == 2 and "no clip 'three'" in err
+    code, out, _ = run(capsys, "status", project)
+    assert code == 0 and "Ana" in out and "Database: sound." in out
+    code, out, _ = run(capsys, "status", project, "--json")
+    told = json.loads(out)
+    assert [c["id"] for c in told["clips"]] == ["one", "two"] and told["damage"] == []
+    assert told["assignments"] == [{"person": "ana", "name": "Ana", "clip_id": "two", "state": "open"}]
+    with Store.open(project) as store:
+        assert store.clip(1)["source"]["licence"] == "CC0" and store.clip(1)["source"]["may_copy_frames"] is True
+        assert [p["name"] for p in store.people()] == ["owner", "Ana"]
+
+
+def test_a_video_file_becomes_a_clip(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("av", reason="video files need PyAV (pip install av)")
+    from rvos.datasets.annotation.videos import video_of
+    from rvos.datasets.video_files import Mp4Writer
+
+    (tmp_path / "videos").mkdir()
+    with Mp4Writer(tmp_path / "videos" / "walk.mp4", 10.0) as writer:
+        for i in range(4):
+            writer.write(np.full((48, 64, 3), 60 * i, np.uint8))
+    code, out, err = run(capsys, "init", tmp_path / "project", "--videos", tmp_path / "videos")
+    assert code == 0 and "walk: 4 frames of 64x48" in out, err
+    with Store.open(tmp_path / "project") as store:
+        clip, video = store.clip(1), video_of(store, 1)
+        assert clip["fps"] == 10.0 and clip["source"]["file"] == "walk.mp4" and len(clip["source"]["file_sha256"]) == 64
+        assert [round(float(video.frame(i).mean()) / 60) for i in range(4)] == [0, 1, 2, 3]
+        assert not list((store.folder / "cache").iterdir())
+
+
+def test_what_is_wrong_is_said_in_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
+    code, _, err = run(capsys, "status", tmp_path)
+    assert code == 2 and err.startswith("rvos: ") and "no annotation project" in err
+    with annotationclient.make_project(tmp_path):
+        code, _, err = run(capsys, "serve", tmp_path / "project", "--host", "203.0.113.1")
+        assert code == 2 and "cannot be listened at" in err
+        code, _, err = run(capsys, "serve", tmp_path / "project", "--port", "0", "--paraphrase-url", "file:///etc")
+        assert code == 2 and "expected an address" in err
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    code, _, err = run(capsys, "status", tmp_path)
+    assert code == 2 and "pip install 'rvos[annotate]'" in err
