@@ -268,10 +268,12 @@ def spans_of(frames: Iterable[int], **facts: Any) -> tuple[Span, ...]:
 
 
 def _size(video: Video, looked: Iterable[_Looked]) -> tuple[int, int] | None:
+    """That of the masks, on which people go on drawing; frames of another size are shown stretched to it."""
+    masks = next((look.size for look in looked if look.size is not None), None)
     try:
-        return video.size
-    except (DatasetError, ImageError):  # no frames are there; masks tell the size, or nothing does
-        return next((look.size for look in looked if look.size is not None), None)
+        return masks or video.size
+    except (DatasetError, ImageError):  # no masks, and no frames are there
+        return None
 
 
 # A project ------------------------------------------------------------------------------------------------------------

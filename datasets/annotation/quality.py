@@ -287,7 +287,8 @@ def people_choose_otherwise(clip: Clip, expression: Expression) -> Iterator[Find
         often = Counter(tuple(sorted(answer)) for answer in wrong).most_common(1)[0][0]
         found = f"{len(wrong)} of {len(answers)} blind people chose {_named(clip, often)}."
         step = "Say it more clearly, or correct which objects it means."
-        yield _about(clip, expression, "people-disagree", "error", found, step)
+        severity: Severity = "error" if 2 * len(wrong) > len(answers) else "warning"
+        yield _about(clip, expression, "people-disagree", severity, found, step)
 
 
 def contradictory_condition(clip: Clip, expression: Expression) -> Iterator[Finding]:

@@ -266,7 +266,7 @@ class Clip(Record):
     """A video with everything that is said about it, except its masks.
 
     Attributes:
-        height, width: of the frames in pixels; None where no frame and no mask tells.
+        height, width: of the masks in pixels, and of the frames unless a collection has others; None where unknown.
         fps: of the scored frames.
         has_void: ``masks.json`` holds pixels that no score may count.
     """

@@ -127,7 +127,8 @@ def add_clip(
     """Add a clip with its frames, hard-linked where the disk allows and copied elsewhere; whole or not at all.
 
     Args:
-        clip: ``id``; further columns of a clip as far as known (``height`` and ``width`` where no image is there).
+        clip: ``id``; further columns of a clip as far as known. ``height`` and ``width`` are those of its masks, to
+            which images of another size are stretched; without them, those of the images.
         frames: in temporal order.
         author: who adds it.
         progress: called per frame.
@@ -143,12 +144,14 @@ def add_clip(
         raise UsageError(f"The project has a clip '{clip['id']}' already; rename the new one.")
     key = _new_key(store)
     with _folder_of(store, key) as folder:
-        rows, size = [], (clip.get("height"), clip.get("width"))
+        rows, size = [], (None, None)
         for number, frame in enumerate(frames):
             row, size = _take_frame(folder, number, frame, size)
             rows.append(row)
             if progress is not None:
                 progress(number + 1, len(frames))
+        if clip.get("height") and clip.get("width"):
+            size = clip["height"], clip["width"]
         if size[0] is None:
             raise DatasetError(f"Clip {clip['id']}: neither an image nor a size is known; give the frames.")
         with store.change(key, author, "new clip", kind="record") as change:
@@ -199,7 +202,7 @@ def _folder_of(store: Store, key: int) -> Iterator[Path]:
 
 
 def _take_frame(folder: Path, number: int, frame: Incoming, size: tuple[Any, Any]) -> tuple[Row, tuple[Any, Any]]:
-    """Bring a frame's file into the folder. Gives its row and the clip's size."""
+    """Bring a frame's file into the folder. Gives its row and the images' size."""
     row = {"name": frame.name, "suffix": frame.suffix, "sha256": frame.sha256}
     row |= {"role": frame.role, "position": frame.position}
     if frame.path is None:
@@ -272,19 +275,26 @@ def _natural(name: str) -> list[tuple[int, int | str]]:
 
 @dataclass(frozen=True)
 class StoredFrames:
-    """The frames of a clip as a frame source."""
+    """The frames of a clip as a frame source, in the size of its masks."""
 
     folder: Path
     names: tuple[str, ...]
     suffixes: tuple[str, ...]
+    shape: tuple[int, int]
 
     def read(self, name: str) -> NDArray[np.uint8]:
         """uint8 (H, W, 3) RGB. Raises ImageError."""
-        return read_rgb(self._file(name))
+        rgb = read_rgb(self._file(name))
+        if rgb.shape[:2] == self.shape:
+            return rgb
+        from PIL import Image
+
+        height, width = self.shape
+        return np.array(Image.fromarray(rgb).resize((width, height), Image.Resampling.BILINEAR))
 
     def size(self, name: str) -> tuple[int, int]:
-        """(height, width). Raises ImageError."""
-        return image_size(self._file(name))
+        """(height, width)."""
+        return self.shape
 
     def path(self, name: str) -> Path | None:
         """The frame's file, or None where the project has none."""
@@ -300,8 +310,9 @@ def video_of(store: Store, key: int) -> Video:
     """A clip as a ``Video``, all of its frames. Raises Unknown."""
     clip, frames = store.clip(key), store.frames_of(key)
     names = tuple(f["name"] for f in frames)
-    source = StoredFrames(store.folder / "frames" / str(key), names, tuple(f["suffix"] for f in frames))
-    return Video(clip["id"], names, source, fps=clip["fps"], declared_size=(clip["height"], clip["width"]))
+    size = clip["height"], clip["width"]
+    source = StoredFrames(store.folder / "frames" / str(key), names, tuple(f["suffix"] for f in frames), size)
+    return Video(clip["id"], names, source, fps=clip["fps"], declared_size=size)
 
 
 @dataclass(frozen=True)

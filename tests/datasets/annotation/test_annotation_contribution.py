@@ -9,17 +9,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from toyproject import box, toy_clip, tracks, write_frames, write_project
+from toyproject import PEOPLE, box, toy_clip, tracks, write_frames
 
 from rvos.cli import main
 from rvos.datasets.annotation import contribution, native
 from rvos.datasets.errors import DatasetError
+from rvos.datasets.frames import FrameFolder
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Two clips with everything, and one error in each: blind people disagree with sentence d."""
-    write_project(tmp_path / "native", tmp_path / "work", annotations_licence="CC BY 4.0")
+    """Two clips with everything, and one error in each: sentence c tells the numbers of objects."""
+    head = native.Head(name="toy", title="Toys", people=PEOPLE, annotations_licence="CC BY 4.0")
+    with native.Writer(tmp_path / "native", head) as writer:
+        for number, name in enumerate(("park", "yard")):
+            clip = toy_clip(write_frames(tmp_path / "work" / name, number), name)
+            wrong = clip.expressions[2].model_copy(update={"text": "objects 1 and 2: object 1 and object 2"})
+            spoken = (*clip.expressions[:2], wrong, *clip.expressions[3:])
+            clip = clip.model_copy(update={"expressions": spoken})
+            writer.add(clip, tracks(number), FrameFolder(tmp_path / "work" / name))
     return tmp_path / "native"
 
 
@@ -67,7 +75,7 @@ def test_the_report_says_what_is_there(folder: Path) -> None:
     assert report["agreement"]["video"]["n_answers"] == 12
     assert report["agreement"]["verdict_alpha"] == "not measured"
     again = contribution.check(folder)
-    assert again.report == found.report and codes(again) == {"people-disagree"} and not again.ok
+    assert again.report == found.report and codes(again) == {"leaked-id"} and not again.ok
 
 
 def test_the_page_shows_text_as_text(folder: Path, tmp_path: Path) -> None:
