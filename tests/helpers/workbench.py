@@ -81,3 +81,24 @@ class Stage:
 def saved(page: Any) -> None:
     """Waits until nothing is on its way to the server."""
     page.locator(".saving[data-state=saved]").wait_for()
+
+
+def call(page: Any, path: str, body: Any = None, method: str = "") -> tuple[int, Any]:
+    """A request that the page's session makes: (status, answer). POST where there is a body, else GET."""
+    found = page.evaluate(
+        """async ([path, body, method]) => {
+          const headers = { "X-Rvos": "1", "Content-Type": "application/json" };
+          const answer = await fetch(path, { method, headers, body: body === null ? undefined : JSON.stringify(body) });
+          const text = await answer.text();
+          try { return [answer.status, JSON.parse(text)]; } catch { return [answer.status, text]; }
+        }""",
+        [path, body, method or ("GET" if body is None else "POST")],
+    )
+    return int(found[0]), found[1]
+
+
+def change(page: Any, clip: int, *ops: dict[str, Any]) -> Any:
+    """A transaction; it must be accepted."""
+    status, answer = call(page, f"/api/clips/{clip}/changes", {"label": "test", "ops": ops, "batch": None})
+    assert status == 200, answer
+    return answer

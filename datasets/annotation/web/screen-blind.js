@@ -147,15 +147,16 @@ class Blind {
   async answer() {
     if (!this.task || this.sending) return;
     if (!this.none && !this.chosen.size) return void say("Pick an object, or “None of them”.");
+    const body = { stage: this.task.stage, choices: [...this.chosen], none: this.none, seconds: (performance.now() - this.started) / 1000 };
     this.sending = true;
+    let next = null;
     try {
-      const body = { stage: this.task.stage, choices: [...this.chosen], none: this.none, seconds: (performance.now() - this.started) / 1000 };
-      const next = await api.post(`blind/tasks/${this.task.id}/choice`, body);
-      if (next.stage === "video") await this.open(next);
-      else await this.next();
+      next = await api.post(`blind/tasks/${this.task.id}/choice`, body);
     } finally {
       this.sending = false;
     }
+    if (next.stage === "video") await this.open(next);
+    else await this.next();
   }
 
   shown() {

@@ -253,7 +253,7 @@ class Workbench {
     if (picture && masks) {
       this.stage.setFrame(picture);
       this.paintMasks();
-      this.stage.onDrawn = () => this.measured(asked);
+      this.stage.onDrawn = () => this.measured(asked, frame);
     } else await this.gotoWhenHere(frame);
     if (this.frame !== frame) return;
     this.cache.prefetch(frame, this.direction);
@@ -267,6 +267,7 @@ class Workbench {
       if (this.frame !== frame) return;
       this.stage.setFrame(picture);
       this.paintMasks();
+      this.stage.onDrawn = () => this.shownFrame(frame);
     } catch (error) {
       if (error.name !== "AbortError") say(`Frame ${frame + 1}: ${error.message}`, "error");
     } finally {
@@ -275,11 +276,15 @@ class Workbench {
   }
 
   /** Kept as a user timing, so that the browser's own tools show how long a seek from the cache takes. */
-  measured(asked) {
-    this.stage.onDrawn = null;
+  measured(asked, frame) {
     performance.clearMeasures("rvos:seek");
-    performance.measure("rvos:seek", { start: asked, end: performance.now(), detail: { frame: this.frame } });
-    this.stage.canvas.dataset.frame = this.frame;
+    performance.measure("rvos:seek", { start: asked, end: performance.now(), detail: { frame } });
+    this.shownFrame(frame);
+  }
+
+  shownFrame(frame) {
+    this.stage.onDrawn = null;
+    this.stage.canvas.dataset.frame = frame;
   }
 
   showFrame() {

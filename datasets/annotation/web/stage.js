@@ -196,7 +196,7 @@ export class Stage {
   // Drawing -----------------------------------------------------------------------------------------------------------
 
   redraw() {
-    if (this.scheduled) return;
+    if (this.scheduled || this.closed) return;
     this.scheduled = requestAnimationFrame(() => {
       this.scheduled = 0;
       this.draw();
@@ -306,6 +306,7 @@ export class Stage {
   }
 
   close() {
+    this.closed = true; // an answer that comes late must not draw a picture that is gone
     this.observer.disconnect();
     if (this.scheduled) cancelAnimationFrame(this.scheduled);
   }

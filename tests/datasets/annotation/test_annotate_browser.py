@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import shutil
 import subprocess
@@ -12,9 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 from browser import chromium
-from workbench import Stage, frame_folders, rvos, saved, served, watched
+from PIL import Image
+from workbench import Stage, call, change, frame_folders, rvos, saved, served, watched
 
 import rvos as rvos_package
+from rvos.datasets.masks import decode_rle, encode_rle
 
 SIZE = (96, 160)
 
@@ -47,14 +50,22 @@ def server(project: Path) -> Iterator[str]:
 
 
 @pytest.fixture
-def tab(browser: Any, server: str) -> Iterator[Any]:
+def expected() -> list[str]:
+    """Words of the errors that a test provokes; every other makes it fail."""
+    return []
+
+
+@pytest.fixture
+def tab(browser: Any, server: str, expected: list[str]) -> Iterator[Any]:
     """The owner's page; its test fails on errors and on requests that leave the server."""
-    page = browser.new_page(viewport={"width": 1366, "height": 650})
+    profile = browser.new_context(viewport={"width": 1366, "height": 650})
+    page = profile.new_page()
     seen = watched(page, server)
     page.goto(server)
+    page.locator("table.clips").wait_for()
     yield page
-    page.close()
-    assert seen == []
+    profile.close()
+    assert [words for words in seen if not any(e in words for e in expected)] == []
 
 
 def _write(page: Any, text: str) -> None:
@@ -121,3 +132,153 @@ def test_from_a_folder_of_frames_to_a_checked_dataset(tab: Any, frames: Path) ->
     drawn = np.zeros(SIZE, bool)
     drawn[20:50, 20:60] = True
     assert (np.logical_xor(drawn, mask.mask(0))).sum() < 80  # the mouse moves in pixels of the screen
+
+
+def _rectangle(left: int, top: int, right: int, bottom: int) -> str:
+    mask = np.zeros(SIZE, bool)
+    mask[top:bottom, left:right] = True
+    return str(encode_rle(mask)["counts"])
+
+
+def _two_objects(page: Any, clip: int = 1) -> list[str]:
+    """Objects drawn in every frame, by their ids."""
+    made = change(page, clip, *({"op": "object.new", "temp": f"${n}", "name": n} for n in "ab"))["ids"]
+    boxes = {made["$a"]: _rectangle(20, 20, 60, 50), made["$b"]: _rectangle(100, 40, 130, 80)}
+    ops = [{"op": "mask", "object": o, "frame": f, "counts": boxes[o], "base": 0} for o in boxes for f in range(10)]
+    change(page, clip, *ops)
+    return list(boxes)
+
+
+def _pixel(page: Any, x: float, y: float) -> list[int]:
+    """The colour on the stage at (x, y) of the video."""
+    page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    left, top = Stage(page, *SIZE).at(x, y)
+    shot = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+    return list(shot.getpixel((round(left), round(top))))
+
+
+def _open(page: Any, clip: int, frame: int) -> Stage:
+    page.goto(f"{page.url.split('#')[0]}#/clip/{clip}/{frame}")
+    page.locator(f"canvas.stage[data-frame='{frame - 1}']").wait_for()
+    return Stage(page, *SIZE)
+
+
+def test_undo_goes_back_over_frames(tab: Any) -> None:
+    drawn, _ = _two_objects(tab)
+    stage = _open(tab, 1, 3)
+    tab.locator(".object-row").nth(-2).click()
+    inside = _pixel(tab, 30, 40)
+    tab.keyboard.press("e")
+    stage.drag((22, 40), (58, 40))
+    saved(tab)
+    assert _pixel(tab, 30, 40) != inside
+    tab.keyboard.press("ArrowRight")
+    tab.keyboard.press("o")
+    saved(tab)
+    assert tab.locator(".origin-shown").text_content() == "absent"
+    tab.keyboard.press("Control+z")
+    tab.get_by_text("Undone: absent").wait_for()
+    assert tab.locator(".origin-shown").text_content() == "drawn by a person"
+    tab.keyboard.press("Control+z")
+    tab.get_by_text("Undone: eraser (frame 3)").wait_for()
+    tab.locator("canvas.stage[data-frame='2']").wait_for()
+    assert _pixel(tab, 30, 40) == inside
+    _, answer = call(tab, "/api/clips/1/masks?first=2&last=3")
+    assert {answer["frames"][f][drawn]["counts"] for f in "23"} == {_rectangle(20, 20, 60, 50)}
+
+
+def test_a_server_that_is_gone_loses_no_stroke(tab: Any, expected: list[str]) -> None:
+    expected.append("ERR_FAILED")
+    drawn = change(tab, 1, {"op": "object.new", "temp": "$n", "name": "late"})["ids"]["$n"]
+    stage = _open(tab, 1, 1)
+    tab.locator(".object-row").last.click()
+    tab.route("**/changes", lambda route: route.abort())
+    stage.drag((70, 30), (80, 40))
+    tab.locator(".saving[data-state=failing]").wait_for()
+    assert tab.locator(".saving").text_content() == "Not saved (1): trying again"
+    tab.unroute("**/changes")
+    saved(tab)
+    _, answer = call(tab, "/api/clips/1/masks?first=0&last=0")
+    assert answer["frames"]["0"][drawn]["counts"]
+
+
+def test_a_sentence_is_text_and_never_code(tab: Any) -> None:
+    _two_objects(tab)
+    _open(tab, 1, 1)
+    attack = "<img src=x onerror=\"document.title='taken'\"><script>document.title='taken'</script>"
+    _write(tab, attack)
+    assert tab.locator(".sentence-text", has_text="onerror").text_content() == attack
+    assert tab.locator("main img").count() == 0 and "taken" not in tab.title()
+    tab.keyboard.press("?")
+    assert tab.locator("dialog kbd").count() > 40
+    tab.keyboard.press("Escape")
+
+
+@pytest.mark.parametrize("keep", ["mine", "theirs"])
+def test_two_tabs_do_not_overwrite_each_other(tab: Any, expected: list[str], keep: str) -> None:
+    expected += ["409", "ERR_FAILED"]
+    drawn, _ = _two_objects(tab)
+    tab.route("**/api/events*", lambda route: route.abort())  # the first tab does not hear of the second
+    stage = _open(tab, 1, 5)
+    tab.locator(".object-row").nth(-2).click()
+    other = tab.context.new_page()
+    other.goto(tab.url)
+    there = {"op": "mask", "object": drawn, "frame": 4, "counts": _rectangle(0, 0, 9, 9)}
+    _, answer = call(other, "/api/clips/1/masks?first=4&last=4")
+    change(other, 1, {**there, "base": answer["frames"]["4"][drawn]["revision"]})
+    other.close()
+    stage.drag((70, 30), (80, 40))
+    tab.get_by_role("dialog", name="Changed in the meantime").wait_for()
+    tab.get_by_role("button", name=f"Keep {keep}").click()
+    saved(tab)
+    _, answer = call(tab, "/api/clips/1/masks?first=4&last=4")
+    stored = answer["frames"]["4"][drawn]["counts"]
+    assert (stored == there["counts"]) == (keep == "theirs")
+    mask = decode_rle({"size": list(SIZE), "counts": stored})
+    assert mask[30, 70] == (keep == "mine") and mask[4, 4] == (keep == "theirs")
+
+
+def test_the_blind_role_never_gets_the_answer(browser: Any, tab: Any, server: str) -> None:
+    first, _ = _two_objects(tab)
+    text = "What would be read first?"
+    said = {"text": text, "object_ids": [first], "state": "ready", "rationale": "it is the secret"}
+    change(tab, 1, {"op": "expression.new", **said})
+    _, invited = call(tab, "/api/people", {"name": "Bo", "role": "blind"})
+    profile = browser.new_context(viewport={"width": 1366, "height": 650})
+    page = profile.new_page()
+    seen = watched(page, server)
+    bodies: list[str] = []
+    page.on("response", lambda r: bodies.append(r.text()) if "json" in r.headers.get("content-type", "") else None)
+    page.goto(f"{server.split('#')[0]}#token={invited['token']}")
+    page.get_by_text("1 From one frame").wait_for()
+    assert page.locator("nav a").count() == 0
+    _, tasks = call(page, "/api/blind/tasks")
+    for _ in range(2 * tasks["total"]):
+        step = page.locator(".step .now").text_content()
+        mine = page.locator(".big-sentence").text_content() == text
+        page.keyboard.press("1" if mine else "0")
+        page.keyboard.press("Enter")
+        page.wait_for_function(
+            "([step, text]) => document.querySelector('.step .now')?.textContent !== step",
+            arg=[step, text],
+        )
+    page.get_by_text("All done").wait_for()
+    assert seen == []
+    everything = "\n".join(bodies)
+    assert "the secret" not in everything and "object_ids" not in everything
+    routes = [
+        "clips",
+        "clips/1",
+        "clips/1/masks?first=0&last=1",
+        "clips/1/checks",
+        "clips/1/history",
+        "clips/1/frames/0",
+    ]
+    for route in [*routes, "events?since=0&wait=0", "review", "report", "people", "assignments", "jobs", "exports"]:
+        status, answer = call(page, f"/api/{route}")
+        assert (status, answer["error"]["code"]) == (403, "role"), route
+    for route in ["clips/1/changes", "clips/1/undo", "clips/1/verdicts", "exports", "people", "imports"]:
+        assert call(page, f"/api/{route}", {})[0] in (400, 403, 415), route
+    profile.close()
+    _, report = call(tab, "/api/report")
+    assert report["agreement"]["video"]["n_people"] == 1
