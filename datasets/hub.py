@@ -23,11 +23,14 @@ from .config import replace_file
 from .errors import DatasetError, MissingExtraError, UsageError
 from .files import is_plain_path, read_json, shown
 from .parquet import RECORD, ParquetDataset, choose, file_digest, is_export
+from .types import RVOSDataset
 
 SCHEME = "hf://"
 _NAME = re.compile(r"hf://(?P<repo>\w[\w.-]*/\w[\w.-]*?)(?:@(?P<revision>[^/]+))?(?:/(?P<split>[\w.-]+))?")
 _ATTEMPTS = 5
 _WAIT = 1.0  # seconds before the second attempt; doubled for each further one
+#: what ``push`` sends of an export; the last is a project of the annotation workbench
+_PUSHED = ("README.md", "*/*.parquet", f"*/{RECORD}", "annotation/**/*.json")
 _PIN = ".rvos-download.json"
 #: errors of this machine that no second attempt cures
 _LOCAL = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.EISDIR, errno.ENOTDIR)
@@ -49,8 +52,8 @@ class HubStore:
         return _checked(self, name)
 
 
-def open_hub(name: str) -> ParquetDataset:
-    """Open ``hf://owner/name[@revision][/split]``, an export that ``push`` (or ``datasets export``) made.
+def open_hub(name: str) -> RVOSDataset:
+    """Open ``hf://owner/name[@revision][/split]``: an export that ``push`` (or ``datasets export``) made, or a mirror.
 
     Sentences and masks are fetched now or when first asked for, frames when first asked for. The revision is resolved
     to a commit, to which everything then belongs.
@@ -67,12 +70,21 @@ def open_hub(name: str) -> ParquetDataset:
         file.removesuffix(f"/{RECORD}") for file in files if file.endswith(f"/{RECORD}") and file.count("/") == 1
     ]
     if not folders:
+        from .mirrors import MIRRORS, open_mirror
+
+        if repo in MIRRORS:
+            return open_mirror(name)
         raise DatasetError(
             f"{SCHEME}{repo} holds no export of rvos (no <split>/{RECORD}); fetch its files with "
             f"`rvos datasets download {SCHEME}{repo} --out FOLDER` and open that folder by its layout."
         )
     store, folder = HubStore(repo, commit), choose(split, folders, f"{SCHEME}{repo}")
     return ParquetDataset(store.path(f"{folder}/{RECORD}").parent.parent, store, folder)
+
+
+def resolved(repo: str, revision: str | None) -> str:
+    """The commit that a revision (the main branch where None) means now. Raises DatasetError."""
+    return _files(repo, revision)[0]
 
 
 def parse(name: str) -> tuple[str, str | None, str | None]:
@@ -143,8 +155,8 @@ def push(
         lambda: api.create_repo(repo, repo_type="dataset", private=private, exist_ok=True), f"{SCHEME}{repo}"
     )
     there = {file.name: file for file in _files(repo, None)[1]}
-    names = sorted(p.relative_to(root).as_posix() for p in (*root.glob("*/*.parquet"), *root.glob(f"*/{RECORD}")))
-    names = sorted([*names, "README.md"], key=lambda name: (name.endswith(RECORD), name))
+    files = [p for pattern in _PUSHED for p in root.glob(pattern) if p.is_file()]
+    names = sorted((p.relative_to(root).as_posix() for p in files), key=lambda name: (name.endswith(RECORD), name))
     n_sent = 0
     for done, name in enumerate(names, start=1):
         if name not in there or not there[name].fits(root / name):

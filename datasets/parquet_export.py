@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ def export_parquet(
     out: Path | str,
     *,
     frames: bool = True,
+    name: str | None = None,
     shard_bytes: int = SHARD_BYTES,
     progress: Progress | None = None,
 ) -> Export:
@@ -48,7 +49,9 @@ def export_parquet(
     Args:
         dataset: any; its masks become RLE, its frames' files are kept byte for byte.
         out: the folder of the export.
-        frames: whether images are written; without them masks can be scored, nothing can be predicted.
+        frames: whether images are written; without them masks can be scored, nothing can be predicted. A video that
+            was opened without images has none in any case.
+        name: what the dataset is called; its own name where None.
         shard_bytes: size from which the next video begins a new file.
         progress: called after every video.
 
@@ -67,8 +70,9 @@ def export_parquet(
         images = _Shards(stage / folder, "frames", _schema(_FRAME), shard_bytes)
         with videos, images:
             for done, video in enumerate(dataset.videos, start=1):
-                place = _write_frames(images, video) if frames else ("", 0)
-                n_frames += len(video) if frames else 0
+                has_frames = frames and video.source is not None
+                place = _write_frames(images, video) if has_frames else ("", 0)
+                n_frames += len(video) if has_frames else 0
                 videos.add([_video_row(dataset, video, place)])
                 videos.end_of_video()
                 if progress is not None:
@@ -77,7 +81,7 @@ def export_parquet(
         n_bytes = sum((stage / name).stat().st_size for name in files)
         record = {
             "format": FORMAT,
-            "name": dataset.name,
+            "name": name or dataset.name,
             "split": dataset.split,
             "version": dataset.version,
             "fingerprint": dataset.fingerprint,
@@ -92,55 +96,58 @@ def export_parquet(
 
 
 def readme(root: Path) -> str:
-    """The dataset card of an export, with the configurations that ``datasets.load_dataset`` offers."""
-    import yaml
-
+    """The dataset card of an export, written from ours."""
     from .cards import load_card
     from .errors import UnknownNameError
 
-    records = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(root.glob(f"*/{RECORD}"))]
-    folders = [path.parent.name for path in sorted(root.glob(f"*/{RECORD}"))]
-    name = records[0]["name"]
+    name = next(_records(root))[1]["name"]
+    try:
+        card = load_card(name)
+    except UnknownNameError:  # a dataset of one's own, without a card
+        return card_page(
+            root, name, {}, ["State here what it shows, who made it, and under which licence it may be used."]
+        )
+    licence = {"license_name": card.license, "license_link": card.homepage}
+    stated = f"Licence: {card.license.rstrip('.')}. Home: {card.homepage}"
+    return card_page(root, card.title, licence, [card.summary, stated, f"```bibtex\n{card.citation.strip()}\n```"])
+
+
+def card_page(root: Path, title: str, head: Mapping[str, Any], paragraphs: Sequence[str]) -> str:
+    """A dataset card: the configurations that ``datasets.load_dataset`` offers, title, paragraphs, what the export holds."""
+    import yaml
+
+    records = list(_records(root))
     configs = [
         {
             "config_name": config,
             "data_files": [
-                {"split": f, "path": f"{f}/{config}-*.parquet"} for f in folders if any((root / f).glob(f"{config}-*"))
+                {"split": f, "path": f"{f}/{config}-*.parquet"}
+                for f, _ in records
+                if any((root / f).glob(f"{config}-*"))
             ],
         }
         for config in ("videos", "frames")
     ]
-    head: dict[str, Any] = {
-        "pretty_name": name,
+    facts = {
+        "pretty_name": title,
         "license": "other",
         "tags": ["video", "segmentation", "referring-expression", "rvos"],
         "configs": [config for config in configs if config["data_files"]],
+        **head,
     }
-    lines = [f"# {name}", ""]
-    try:
-        card = load_card(name)
-        head |= {"pretty_name": card.title, "license_name": card.license, "license_link": card.homepage}
-        lines = [
-            f"# {card.title}",
-            "",
-            card.summary,
-            "",
-            f"Licence: {card.license.rstrip('.')}. Home: {card.homepage}",
-            "",
-        ]
-        lines += ["```bibtex", card.citation.strip(), "```", ""]
-    except UnknownNameError:  # a dataset of one's own, without a card
-        lines += ["State here what it shows, who made it, and under which licence it may be used.", ""]
-    lines += [
-        *(
-            f"- `{f}`: {r['n_videos']} videos, {r['n_samples']} sentences"
-            for f, r in zip(folders, records, strict=True)
-        ),
-        "",
+    sizes = "\n".join(f"- `{f}`: {r['n_videos']} videos, {r['n_samples']} sentences" for f, r in records)
+    tables = (
         "`videos`: a row a video, masks as COCO RLE (`targets`: `size`, `counts` a frame). `frames`: a row a frame. "
-        "`rvos evaluate hf://OWNER/NAME --predictions …` scores masks against it.",
-    ]
-    return "---\n" + yaml.safe_dump(head, sort_keys=False) + "---\n\n" + "\n".join(lines) + "\n"
+        "`rvos evaluate hf://OWNER/NAME --predictions …` scores masks against it."
+    )
+    text = "\n\n".join([f"# {title}", *paragraphs, sizes, tables])
+    return f"---\n{yaml.safe_dump(facts, sort_keys=False)}---\n\n{text}\n"
+
+
+def _records(root: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Folder and record of every split."""
+    for path in sorted(root.glob(f"*/{RECORD}")):
+        yield path.parent.name, json.loads(path.read_text(encoding="utf-8"))
 
 
 class _Shards:

@@ -32,7 +32,7 @@ _MOST_ENTRIES = 5_000_000
 #: An archive may grow by this factor, or to this size, whichever is more. Masks and JSON shrink to a tenth at most.
 _MOST_RATIO, _FLOOR = 100, 1 << 28
 _JUNK = ("__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini")
-_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
+SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
 _DAMAGE = (
     zipfile.BadZipFile,
     tarfile.TarError,
@@ -246,7 +246,7 @@ def _extract_all(archive: Path, folder: Path, depth: int = 2, most: int | None =
     if most is None and archive.is_file():
         most = _credible(archive)
     n_bytes = extract(archive, folder, most)
-    for inner in sorted(p for p in folder.rglob("*") if p.name.endswith(_SUFFIXES) and p.is_file()):
+    for inner in sorted(p for p in folder.rglob("*") if p.name.endswith(SUFFIXES) and p.is_file()):
         if depth == 0:
             raise DatasetError(f"{archive}: refused, archives inside archives inside archives ({inner.name}).")
         left = None if most is None else most - n_bytes
@@ -299,7 +299,7 @@ def _place_parts(folder: Path, root: Path, place_of: Callable[[Path], str | None
         current = queue.popleft()
         place = place_of(current)
         if place is not None:
-            _merge(current, root / place)
+            merge(current, root / place)
             continue
         queue.extend(current / name for name in names_in(current))
         done.left_out += [
@@ -307,16 +307,20 @@ def _place_parts(folder: Path, root: Path, place_of: Callable[[Path], str | None
         ]
 
 
-def _merge(source: Path, target: Path) -> None:
+def merge(source: Path, target: Path) -> None:
     """Move a tree into another. Raises DatasetError where both have a file of other content."""
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
         source.rename(target)
         return
+    if not source.is_dir() or not target.is_dir():
+        if source.is_dir() or target.is_dir() or source.read_bytes() != target.read_bytes():
+            raise DatasetError(f"{target.name}: two of the archives hold it with other contents, of two versions.")
+        return
     for entry in sorted(source.iterdir()):
         other = target / entry.name
         if entry.is_dir() and (other.is_dir() or not other.exists()):
-            _merge(entry, other)
+            merge(entry, other)
         elif not other.exists():
             entry.rename(other)
         elif entry.is_dir() or other.is_dir() or entry.read_bytes() != other.read_bytes():

@@ -179,6 +179,7 @@ class Mp4Writer:
 def decode_video(file: Path) -> Iterator[NDArray[np.uint8]]:
     """All frames in display order, turned as the file says: uint8 (H, W, 3) RGB. Raises DatasetError."""
     av = video_library()
+    failure = av.error.FFmpegError  # named here: at the interpreter's end the module may be gone before the generator
     try:
         with av.open(str(file)) as container:
             if not container.streams.video:
@@ -187,7 +188,7 @@ def decode_video(file: Path) -> Iterator[NDArray[np.uint8]]:
             for frame in container.decode(video=0):
                 turns = round(getattr(frame, "rotation", 0) / 90) % 4
                 yield np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), turns))
-    except av.error.FFmpegError as error:
+    except failure as error:
         raise DatasetError(f"{file} cannot be decoded as a video: {error}") from error
 
 

@@ -83,7 +83,7 @@ def export(
     project = native.read(folder)
     clips = list(project)
     _refuse(clips, project)
-    withheld = {clip.id: reason for clip in clips if (reason := _why_withheld(clip, project, frames))}
+    withheld = _withheld(clips, project, frames)
     if name == NATIVE:
         return _write_native(project, clips, out, withheld, frames, progress)
     dataset = _View(project.folder, withheld)
@@ -94,6 +94,20 @@ def export(
     replace_file(record, json.dumps(_sources(exported, withheld), indent=1, ensure_ascii=False).encode())
     losses = (*_own_losses(dataset, clips), *(str(loss) for loss in done.losses if not _said(loss.what, withheld)))
     return Export(done.target, out, done.n_videos, done.n_expressions, losses, withheld)
+
+
+def view(folder: Path | str, frames: How = "link") -> tuple[AnnotationProject, dict[str, str]]:
+    """The project as a dataset without the frames that are not passed on, and the clips of these with the reason.
+
+    Raises:
+        UsageError: clips without licence or consent.
+        DatasetError: the folder's files are not as expected, or no sentence of it counts.
+    """
+    project = native.read(folder)
+    clips = list(project)
+    _refuse(clips, project)
+    withheld = _withheld(clips, project, frames)
+    return _View(project.folder, withheld), withheld
 
 
 def verify(done: Export) -> CheckReport:
@@ -133,6 +147,10 @@ def _refuse(clips: Iterable[Clip], project: Project) -> None:
             f"{project.folder}: {len(found)} clips may not be exported: {', '.join(found[:3])}{more}. State under "
             "which licence each may be used and that the people in it agreed, then export again."
         )
+
+
+def _withheld(clips: Iterable[Clip], project: Project, frames: How) -> dict[str, str]:
+    return {clip.id: reason for clip in clips if (reason := _why_withheld(clip, project, frames))}
 
 
 def _why_withheld(clip: Clip, project: Project, frames: How) -> str:

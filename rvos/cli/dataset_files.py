@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -65,52 +66,107 @@ def convert(
 
 def export(
     name: Name,
-    out: Annotated[Path, typer.Option(help="Folder of the export; another split may be added to one that exists.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the export; another split may be added to one that exists.")
+    ] = None,
     root: Root = None,
-    to: Annotated[str, typer.Option(help="parquet.")] = "parquet",
+    to: Annotated[str, typer.Option(help="parquet, or hub: exported, and sent to --repo.")] = "parquet",
+    repo: Annotated[str | None, typer.Option(metavar="OWNER/NAME", help="hub: the dataset repository.")] = None,
+    public: Annotated[bool, typer.Option("--public", help="hub: a new repository is public; private without.")] = False,
     frames: Annotated[bool, typer.Option(help="Whether images are written; masks alone can be scored.")] = True,
     shard_mb: Annotated[int, typer.Option(min=1, help="Size from which the next video begins a new file.")] = 256,
     as_json: AsJson = False,
 ) -> None:
-    """Write a dataset as parquet that Hugging Face datasets, and rvos itself, read without unpacking."""
-    from ..datasets.errors import UnknownNameError
+    """Write a dataset as parquet that Hugging Face datasets, and rvos itself, read without unpacking.
+
+    --to hub sends it as well: with --out the folder stays, and rvos datasets push resumes what stopped.
+    """
+    from ..datasets.errors import UnknownNameError, UsageError
+
+    if to not in ("parquet", "hub"):
+        raise UnknownNameError("export format", to, ["parquet", "hub"])
+    if (to == "hub") != (repo is not None) or (to == "parquet" and out is None):
+        raise UsageError("Give --to parquet --out FOLDER, or --to hub --repo OWNER/NAME.")
+    if repo is None:
+        assert out is not None
+        _write_parquet(name, root, out, frames, shard_mb, as_json)
+    elif _is_project(name):
+        _publish(name, repo, public, frames, as_json)
+    elif out is not None:
+        _write_parquet(name, root, out, frames, shard_mb, False, quiet=as_json)
+        push(out, repo, public, as_json)
+    else:
+        with tempfile.TemporaryDirectory(prefix="rvos-export-") as folder:
+            _write_parquet(name, root, Path(folder) / "export", frames, shard_mb, False, quiet=True)
+            push(Path(folder) / "export", repo, public, as_json)
+
+
+def _write_parquet(
+    name: str, root: Path | None, out: Path, frames: bool, shard_mb: int, as_json: bool, quiet: bool = False
+) -> None:
     from ..datasets.parquet_export import export_parquet
     from ..datasets.registry import load
     from .bar import Bar
 
-    if to != "parquet":
-        raise UnknownNameError("export format", to, ["parquet"])
     with Bar("Exporting") as bar:
         done = export_parquet(load(name, root), out, frames=frames, shard_bytes=shard_mb << 20, progress=bar)
     if as_json:
         _print_json(vars(done))
-        return
-    typer.echo(
-        f"{done.n_videos} videos, {done.n_samples} sentences, {done.n_frames} frames in {len(done.files)} files "
-        f"({done.n_bytes / 1e6:.1f} MB)"
-    )
-    typer.echo(f"Load it with: --root {out}; send it to the hub with: rvos datasets push {out} OWNER/NAME")
-    typer.echo(str(done.root))
+    elif not quiet:
+        typer.echo(
+            f"{done.n_videos} videos, {done.n_samples} sentences, {done.n_frames} frames in {len(done.files)} files "
+            f"({done.n_bytes / 1e6:.1f} MB)"
+        )
+        typer.echo(f"Load it with: --root {out}; send it to the hub with: rvos datasets push {out} OWNER/NAME")
+        typer.echo(str(done.root))
+
+
+def _is_project(name: str) -> bool:
+    """Whether a name is a folder of the annotation workbench."""
+    from ..datasets.registry import ANNOTATION_HEAD
+
+    return (Path(name) / ANNOTATION_HEAD).is_file()
 
 
 def push(
-    folder: Annotated[Path, typer.Argument(help="What rvos datasets export wrote.")],
+    folder: Annotated[Path, typer.Argument(help="What rvos datasets export, or the annotation workbench, wrote.")],
     repo: Annotated[
         str, typer.Argument(metavar="OWNER/NAME", help="The dataset repository; made where it is missing.")
     ],
     public: Annotated[bool, typer.Option("--public", help="A new repository is public; private without.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Send an export to the Hugging Face hub, private by default. The same command resumes one that stopped."""
+    """Send an export or an annotation project to the Hugging Face hub, private by default.
+
+    The same command resumes one that stopped. Frames of a project are sent where its clips' licences allow it.
+    """
     from ..datasets.hub import push as send
     from .bar import Bar
 
+    if _is_project(str(folder)):
+        _publish(str(folder), repo, public, True, as_json)
+        return
     with Bar("Sending files") as bar:
         url, n_sent, n_there = send(folder, repo, private=not public, progress=bar)
+    _print_sent({"url": url, "n_sent": n_sent, "n_there": n_there}, repo, as_json)
+
+
+def _publish(folder: str, repo: str, public: bool, frames: bool, as_json: bool) -> None:
+    from ..datasets.annotation.publishing import publish
+    from .bar import Bar
+
+    with Bar("Sending files") as bar:
+        done = publish(folder, repo, private=not public, frames=frames, progress=bar)
+    for clip, reason in {} if as_json else done.withheld.items():
+        typer.echo(f"note: frames of {clip} are not sent: {reason}.")
+    _print_sent(vars(done), repo, as_json)
+
+
+def _print_sent(facts: dict[str, Any], repo: str, as_json: bool) -> None:
     if as_json:
-        _print_json({"url": url, "n_sent": n_sent, "n_there": n_there})
+        _print_json(facts)
         return
-    typer.echo(f"{n_sent} files sent, {n_there} were there: {url}")
+    typer.echo(f"{facts['n_sent']} files sent, {facts['n_there']} were there: {facts['url']}")
     typer.echo(f"Score masks against it with: rvos evaluate hf://{repo} --predictions FOLDER")
 
 
@@ -123,11 +179,16 @@ def download(
     sha256: Annotated[str | None, typer.Option(help="What the one archive's SHA-256 must be.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say step by step where a dataset comes from; unpack and verify archives; fetch a hub repository.
+    """Fetch a dataset from its mirror on the hub, or say step by step where it comes from; unpack and verify archives.
+
+    With --out, a dataset that has a mirror is fetched, unpacked and opened. Every file belongs to one commit and is
+    checked; the same command resumes one that stopped. hf://OWNER/NAME fetches the files of any repository.
 
     Exit code 0: fine. 1: unpacked, but nothing opens yet. 2: an archive is damaged or not safe; nothing was kept.
     """
     from ..datasets.errors import UsageError
+    from ..datasets.mirrors import SOURCES
+    from ..datasets.registry import resolve_dataset
 
     if out is None and (from_archive or name.startswith("hf://")):
         raise UsageError("Where to? Give --out FOLDER.")
@@ -137,6 +198,8 @@ def download(
         _unpack(name, from_archive, out, sha256, as_json)
     elif name.startswith("hf://") and out is not None:
         _fetch(name, out, as_json)
+    elif out is not None and resolve_dataset(name) in SOURCES:
+        _fetch_mirror(resolve_dataset(name), out, as_json)
     else:
         _instruct(name, out, as_json)
 
@@ -182,6 +245,22 @@ def _fetch(name: str, out: Path, as_json: bool) -> None:
     typer.echo(str(out))
 
 
+def _fetch_mirror(dataset: str, out: Path, as_json: bool) -> None:
+    from ..datasets.mirrors import SOURCES, fetch_mirror, find_root
+    from .bar import Bar
+
+    if not as_json:
+        typer.echo(f"{dataset} from hf://{SOURCES[dataset]}")
+    with Bar("Fetching files") as bar:
+        commit = fetch_mirror(f"hf://{SOURCES[dataset]}", out, progress=bar)
+    root = find_root(dataset, out)
+    if as_json:
+        _print_json({"dataset": dataset, "mirror": SOURCES[dataset], "commit": commit, "root": root})
+        return
+    typer.echo(f"Commit {commit}. Look at all of it with: rvos datasets check {dataset} --root {root}")
+    typer.echo(str(root))
+
+
 def _instruct(name: str, out: Path | None, as_json: bool) -> None:
     from ..datasets.cards import load_card
     from ..datasets.registry import entry_of, resolve_dataset
@@ -204,8 +283,12 @@ def _instruct(name: str, out: Path | None, as_json: bool) -> None:
 
 def _steps(dataset: str, parts: list[tuple[str, str, str]], folder: Path) -> list[str]:
     """Where each part is, and what to do then. A repository on the hub is fetched by a command."""
+    from ..datasets.mirrors import SOURCES
+
     steps = []
     hub = "https://huggingface.co/datasets/"
+    if dataset in SOURCES:
+        steps.append(f"All at once, from its mirror on the hub: rvos datasets download {dataset} --out {folder}. Or:")
     for what, url, note in parts:
         if url.startswith(hub):
             command = f"rvos datasets download hf://{url.removeprefix(hub)} --out {folder}-archives"

@@ -3,22 +3,29 @@ this machine."""
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import socket
 import subprocess
 import sys
+import tarfile
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from fakehub import TOKEN, FakeHub, client_of, only_this_machine
-from samedata import same, shifted_masks
+from PIL import Image
+from samedata import masks_of, same, shifted_masks
 
 from rvos.benchmarks.evaluator import evaluate
 from rvos.cli import main
 from rvos.datasets import hub as hub_module
+from rvos.datasets.conversion import convert
 from rvos.datasets.errors import DatasetError, UsageError
+from rvos.datasets.frames import FrameFolder
 from rvos.datasets.hub import HubStore, download, open_hub, parse, push
 from rvos.datasets.parquet_export import export_parquet
 from rvos.datasets.reasonshapes import generate, write
@@ -238,6 +245,143 @@ def test_push_without_the_right(hub: FakeHub, exported: Path, monkeypatch: pytes
         push(exported, "my50")
 
 
+# Mirrors --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("RVOS_CACHE", str(tmp_path / "own-cache"))
+    return tmp_path / "own-cache"
+
+
+def zipped(folder: Path, *names: str) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name in names:
+            for file in sorted((folder / name).rglob("*")):
+                if file.is_file():
+                    archive.write(file, file.relative_to(folder))
+    return buffer.getvalue()
+
+
+def test_a_mirror_of_videos_and_rle(hub: FakeHub, shapes: Path, tmp_path: Path, own_cache: Path) -> None:
+    """As lmms-eval reads it: a table with a row a sentence, zips of mp4 files and of a JSON file a mask."""
+    pytest.importorskip("av", reason="video files need pip install 'rvos[video]'")
+    import pyarrow
+    from pyarrow import parquet
+
+    folder = load("reasonshapes/valid", shapes)
+    convert(folder, "mp4-rle", tmp_path / "mp4", crf=0)
+    ours = load("mp4-rle", tmp_path / "mp4")
+    rows = [
+        {"id": f"reasonvos_track_{k}", "qid": k, "video": s.video.id, "expression": s.expression.text, "fps": 6}
+        | {"height": 36, "width": 48, "n_frames": 4, "mask_ids": list(s.expression.object_ids), "sampling_fps": 1}
+        for k, s in enumerate(ours)
+    ]
+    buffer = io.BytesIO()
+    parquet.write_table(pyarrow.Table.from_pylist(rows), buffer)
+    hub.create("kcz358/RVOS-ReasonVOS")
+    files = {f"{name}.zip": zipped(tmp_path / "mp4", name) for name in ("videos", "masks")}
+    hub.commit("kcz358/RVOS-ReasonVOS", {"data/valid-00000-of-00001.parquet": buffer.getvalue(), **files})
+    hub.faults["masks.zip"] = ["drop"]
+    mirror = load("hf://kcz358/RVOS-ReasonVOS/valid")
+    assert [s.expression.text for s in mirror] == [s.expression.text for s in folder]
+    assert [masks_of(mirror.ground_truth(s)) for s in mirror] == [masks_of(ours.ground_truth(s)) for s in ours]
+    assert np.array_equal(mirror.videos[1].frames(), folder.videos[1].frames())
+    hub.fetched.clear()
+    load("hf://kcz358/RVOS-ReasonVOS")
+    assert not hub.fetched, "it is in the cache"
+
+
+def test_mirrors_of_archives(hub: FakeHub, layouts: Path, tmp_path: Path, own_cache: Path) -> None:
+    hub.create("FudanCVL/MeViSv2")
+    root = layouts / "mevis"
+    whole = {"valid_u.zip": zipped(root, "valid_u"), "MeViS_release/train.zip": zipped(root, "train")}
+    hub.commit("FudanCVL/MeViSv2", {**whole, "README.md": b"hello"})
+    same(load("mevis/valid_u", root), load("hf://FudanCVL/MeViSv2/valid_u"))
+    with pytest.raises(UsageError, match="several splits"):
+        load("hf://FudanCVL/MeViSv2")
+    hub.create("iSEE-Laboratory/Long-RVOS")
+    long = tmp_path / "long"
+    write("long-rvos", long, generate("valid", 2, 0, **SIZE, n_sentences=2, kinds=("attribute",)), split="valid")
+    tars = {}
+    for part in ("JPEGImages", "Annotations"):
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+            archive.add(long / "valid" / part, part)
+        tars[f"valid/{part}.tar.gz"] = buffer.getvalue()
+    meta = {"valid/meta_expressions.json": (long / "valid/meta_expressions.json").read_bytes()}
+    hub.commit("iSEE-Laboratory/Long-RVOS", {**tars, **meta})
+    same(load("long-rvos/valid", long), load("hf://iSEE-Laboratory/Long-RVOS/valid"))
+    assert run("datasets", "download", "mevis", "--out", tmp_path / "data/mevis") == 0
+    same(load("mevis/valid_u", root), load("mevis/valid_u", tmp_path / "data/mevis"))
+    assert sorted(p.name for p in (tmp_path / "data").iterdir()) == ["mevis"]
+    hub.commit("FudanCVL/MeViSv2", {"more.zip": b"no archive at all"})
+    with pytest.raises(DatasetError, match=r"more.zip: is no zip and no tar archive"):
+        load("hf://FudanCVL/MeViSv2/train")
+
+
+# Projects -------------------------------------------------------------------------------------------------------------
+
+
+def project(folder: Path, frames: Path) -> Path:
+    """Two clips with a sentence each that counts; the frames of the second may not be passed on."""
+    from rvos.datasets.annotation import native
+    from rvos.datasets.masks import encode_rle
+
+    head = native.Head(name="my50", title="My fifty", description="Boxes.", annotations_licence="CC BY 4.0")
+    with native.Writer(folder, head) as writer:
+        for number in range(2):
+            box = np.zeros((36, 48), bool)
+            box[5:20, 5 + number : 30] = True
+            source = {"collection": "own recording", "licence": "CC BY 4.0", "consent": "nobody is seen"}
+            clip = native.Clip(
+                id=f"clip{number}",
+                height=36,
+                width=48,
+                frames=[native.Frame(name=f"{t:05d}", suffix=".png") for t in range(3)],
+                source=native.Source(**source, may_copy_frames=number == 0),
+                objects=[native.Object(id="1", spans=[native.Span(first=0, last=2, origin="human")])],
+                expressions=[
+                    native.Expression(id="e1", text="the box", object_ids=["1"]),
+                    native.Expression(id="e2", text="a draft", object_ids=["1"], state="draft"),
+                ],
+            )
+            writer.add(clip, {"1": [encode_rle(box)] * 3}, FrameFolder(frames))
+    return folder
+
+
+def test_from_the_workbench_to_a_score(
+    hub: FakeHub, tmp_path: Path, own_cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Project, push, evaluate: no code."""
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    for t in range(3):
+        Image.new("RGB", (48, 36), (40 * t, 0, 0)).save(frames / f"{t:05d}.png")
+    folder = project(tmp_path / "my50", frames)
+    hub.faults["commit"] = ["", *["503"] * 9]
+    assert run("datasets", "push", folder, "me/boxes") == 2 and "the same command continues" in capsys.readouterr().err
+    hub.faults.clear()
+    assert run("datasets", "push", folder, "me/boxes") == 0
+    told = capsys.readouterr().out
+    assert "frames of clip1 are not sent: its licence (CC BY 4.0) does not allow" in told
+    assert hub.repos["me/boxes"].private and not list(own_cache.glob("publishing/*"))
+    remote = load("hf://me/boxes")
+    here = load(folder)
+    assert [s.key for s in remote] == [s.key for s in here] == ["clip0/e1", "clip1/e1"]
+    assert [masks_of(remote.ground_truth(s)) for s in remote] == [masks_of(here.ground_truth(s)) for s in here]
+    assert remote.name == "my50" and np.array_equal(remote.videos[0].frames(), here.videos[0].frames())
+    assert remote.videos[1].source is None
+    masks = shifted_masks(here, tmp_path / "masks")
+    assert run("evaluate", "hf://me/boxes", "--predictions", masks, "--json", "--no-bounds") == 0
+    assert json.loads(capsys.readouterr().out)["protocol"]["id"] == "expressions@1"
+    download("hf://me/boxes/annotation", tmp_path / "back")
+    assert [s.key for s in load(tmp_path / "back/annotation")] == [s.key for s in here]
+    page = hub.files("me/boxes")["README.md"].decode()
+    assert "# My fifty" in page and "| clip1 | own recording | CC BY 4.0 | nobody is seen | no |" in page
+
+
 # Commands -------------------------------------------------------------------------------------------------------------
 
 
@@ -248,6 +392,9 @@ def test_commands(hub: FakeHub, shapes: Path, tmp_path: Path, capsys: pytest.Cap
     assert run("datasets", "export", *source, "--out", tmp_path / "out") == 2
     assert "Already there" in capsys.readouterr().err
     assert run("datasets", "export", *source, "--to", "csv", "--out", tmp_path / "o") == 2
+    assert run("datasets", "export", *source, "--to", "hub", "--repo", "me/at-once", "--public") == 0
+    assert not hub.repos["me/at-once"].private and len(load("hf://me/at-once")) == len(load(*map(str, source[::2])))
+    assert run("datasets", "export", *source, "--to", "hub", "--out", tmp_path / "o") == 2
     assert run("datasets", "push", tmp_path / "out", "me/by-command") == 0
     masks = shifted_masks(load("reasonshapes/valid", shapes), tmp_path / "masks")
     words = ("--predictions", masks, "--out", tmp_path / "run", "--workers", "1", "--no-bounds", "--json")
