@@ -46,7 +46,7 @@ class MetaVideo:
 
 
 def read_meta(path: Path, text_key: str = "exp", required: Sequence[str] = ()) -> list[MetaVideo]:
-    """The videos of a ``meta_expressions.json`` as all four benchmarks write it.
+    """The videos of a ``meta_expressions.json`` as most benchmarks write it.
 
     ``videos -> <video> -> {frames: [...], expressions: {id: {...}} or [{exp_id, ...}]}``.
 
