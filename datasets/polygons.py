@@ -1,8 +1,9 @@
 """Polygons painted as OpenCV paints them, so that masks given as outlines have the pixels of the official scripts.
 
-``cv2.fillPoly`` of OpenCV 4, with integer corners, fills what a ray crosses an odd number of times and draws the
-outline with 8-connected lines, also where it leaves the picture. ReasonSeg's masks are made with it; OpenCV itself is
-not needed.
+``cv2.fillPoly``, with integer corners, fills what a ray crosses an odd number of times and draws the outline with
+8-connected lines, also where it leaves the picture. ReasonSeg's masks are made with it; OpenCV itself is not needed.
+All pixels are those of OpenCV 4.11 and 5.0; inside the picture 4.5 to 4.7 agree, while 4.8 sets about half a pixel a
+polygon otherwise.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from numpy.typing import NDArray
 #: Corners beyond this would overflow the fixed-point arithmetic; no picture is so large.
 FARTHEST = 1 << 20
 _SHIFT = 16
-_HALF = 1 << (_SHIFT - 1)
 
 Points = Sequence[tuple[float, float]]
 Corner = tuple[int, int]
@@ -97,8 +97,8 @@ def _fill(canvas: NDArray[np.uint8], edges: Sequence[tuple[Corner, Corner]], val
     begin, slope = np.array([_course(width, height, a, b) for a, b in slanted], np.int64).T
     for y in range(max(0, int(rows[:, 0].min())), min(height, int(rows[:, 1].max()))):
         crossed = (rows[:, 0] <= y) & (y < rows[:, 1])
-        xs = np.sort(begin[crossed] + (y - rows[crossed, 0]) * slope[crossed]) >> _SHIFT
-        for left, right in zip(xs[::2].tolist(), xs[1::2].tolist(), strict=True):
+        xs = np.sort(begin[crossed] + (y - rows[crossed, 0]) * slope[crossed])
+        for left, right in zip((-(-xs[::2] >> _SHIFT)).tolist(), (xs[1::2] >> _SHIFT).tolist(), strict=True):
             if left < width and right >= 0:
                 canvas[y, max(0, left) : right + 1] = value
 
@@ -106,16 +106,14 @@ def _fill(canvas: NDArray[np.uint8], edges: Sequence[tuple[Corner, Corner]], val
 def _course(width: int, height: int, a: Corner, b: Corner) -> tuple[int, int]:
     """x at the top of an edge and its change per row, in fixed point, along its part in the picture.
 
-    Edges inside run through the middles of pixels, those that are cut off through their left sides.
+    Of an edge whose part in the picture lies in one row, only the x are taken from there, as OpenCV does.
     """
     (x0, y0), (x1, y1) = a, b
-    half = _HALF
-    if not (0 <= min(x0, x1) and max(x0, x1) < width and 0 <= min(y0, y1) and max(y0, y1) < height):
-        half = 0
-        _, cut = _clipped(width, height, x0, y0, x1, y1)
-        if cut[1] != cut[3]:
-            x0, y0, x1, y1 = cut
+    _, cut = _clipped(width, height, x0, y0, x1, y1)
+    x0, x1 = cut[0], cut[2]
+    if cut[1] != cut[3]:
+        y0, y1 = cut[1], cut[3]
     change, rows = (x1 - x0) << _SHIFT, y1 - y0
     slope = change // rows if change * rows >= 0 else -(abs(change) // abs(rows))
     from_x, from_y, top = (x0, y0, a[1]) if a[1] < b[1] else (x1, y1, b[1])
-    return (from_x << _SHIFT) + half + (top - from_y) * slope, slope
+    return (from_x << _SHIFT) + (top - from_y) * slope, slope

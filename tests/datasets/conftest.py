@@ -20,6 +20,8 @@ LAYOUT_SPLITS = {
     "revos": ("valid",),
     "long-rvos": ("train", "valid", "test"),
     "groundmore": ("test",),
+    "reasonseg": ("val", "test", "train"),
+    "refcoco": ("val",),
 }
 #: layouts that hold sentences without a target
 NO_TARGET = ("mevis", "revos")

@@ -33,6 +33,8 @@ def found(report: CheckReport) -> set[tuple[str, str]]:
         "revos/valid",
         "long-rvos/valid",
         "groundmore/test",
+        "reasonseg/val",
+        "refcoco/val",
     ],
 )
 def test_good_data_have_no_errors(layouts: Path, name: str) -> None:

@@ -51,6 +51,8 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("revos", "valid"),
         ("long-rvos", "valid"),
         ("groundmore", "test"),
+        ("reasonseg", "val"),
+        ("refcoco", "val"),
     ):
         videos = generate("valid", 2, 3, **SIZE, n_sentences=3, kinds=("attribute", "temporal"))
         write(layout, root / layout, videos, split=split or None)
@@ -65,6 +67,8 @@ CIRCLES = {
     "revos": ("revos/valid", ["mevis", "long-rvos", "ref-youtube-vos/train", "revos"]),
     "long-rvos": ("long-rvos/valid", ["revos", "reasonvos", "ref-davis17", "long-rvos"]),
     "groundmore": ("groundmore/test", ["mevis", "long-rvos", "reasonvos", "revos", "groundmore"]),
+    "reasonseg": ("reasonseg/val", ["mevis", "reasonvos", "reasonseg"]),
+    "refcoco": ("refcoco/val", ["revos", "reasonvos", "mevis", "refcoco"]),
 }
 
 

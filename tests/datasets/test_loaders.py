@@ -15,6 +15,7 @@ import pytest
 import rvos
 from rvos.datasets.errors import DatasetError, UnknownNameError, UsageError
 from rvos.datasets.files import AnnotationErrors
+from rvos.datasets.groundmore import action_frames
 from rvos.datasets.images import davis_palette, png_grey, png_labels, write_png
 from rvos.datasets.reasonshapes import generate
 from rvos.datasets.ref_youtube_vos import resize_nearest
@@ -33,9 +34,13 @@ NAMES = (
     "revos/valid",
     "long-rvos/valid",
     "groundmore/test",
+    "reasonseg/val",
+    "reasonseg/train",
+    "refcoco/val",
 )
 #: dataset -> the number of its split in ``LAYOUT_SPLITS``, which made its scenes
 SCENES = {"reasonvos": 0, "mevis/valid_u": 1, "ref-youtube-vos/valid": 1, "revos/valid": 0, "long-rvos/valid": 1}
+SCENES |= {"reasonseg/val": 0, "refcoco/val": 0}
 Copy = Callable[[str], Path]
 
 
@@ -57,7 +62,7 @@ def test_every_loader_keeps_the_contract(layouts: Path, name: str) -> None:
     assert pickle.loads(pickle.dumps(dataset))[0] == dataset[0]
     assert all(path.is_file() for path in dataset.annotation_files())
     for video in dataset.videos:
-        assert len(video) == 8
+        assert len(video) == (1 if name.startswith(("reasonseg/", "refcoco/")) else 8)
         assert video.frame(0).shape == (*video.size, 3)
         for masklet in dataset.objects(video).values():
             assert masklet.mask(0).shape == video.size
@@ -82,9 +87,9 @@ def test_masks_are_those_of_the_scene(layouts: Path) -> None:
             scene = scenes[re.search(r"valid-\d-\d{6}", sample.video.id)[0]]
             asked = [s for s in scene.samples if s.text == sample.expression.text]
             truth = dataset.ground_truth(sample).dense()
-            assert any(
-                np.array_equal(truth, np.stack([scene.mask(a, t) for t in range(scene.n_frames)])) for a in asked
-            ), sample.key
+            frames = range(scene.n_frames) if len(truth) > 1 else [scene.n_frames // 2]  # an image is the middle frame
+            drawn = [np.stack([scene.mask(a, t) for t in frames]) for a in asked]
+            assert any(np.array_equal(truth, masks) for masks in drawn), sample.key
 
 
 def test_unions_and_no_targets_of_mevis(layouts: Path) -> None:
@@ -299,6 +304,95 @@ def test_ref_davis17_refuses_ids_that_are_not_the_converters(copy_of: Copy) -> N
         rvos.load("davis/valid", root, layout="converted")
     with pytest.raises(UsageError, match="original"):
         rvos.load("davis/valid", root, layout="other")
+
+
+# ReVOS --------------------------------------------------------------------------------------------------------------
+
+
+def test_revos_types_and_the_masks_of_both_splits(copy_of: Copy) -> None:
+    root = copy_of("revos")
+    dataset = rvos.load("revos/valid", root)
+    assert {s.expression.tags["type"] for s in dataset} >= {"reasoning", "no-target"}
+    for sample in dataset:
+        assert (sample.expression.tags["type"] == "no-target") == (sample.expression.object_ids == ())
+        assert (sample.expression.kind == "reasoning") == (sample.expression.tags["type"] == "reasoning")
+        assert str(dataset.prediction_path(sample)) == f"{sample.video.id}/{sample.expression.id}"
+    assert all(video.id.startswith("ReasonShapes/") for video in dataset.videos)
+    shutil.rmtree(root / "JPEGImages")
+    assert {v.size for v in rvos.load("revos/valid", root).videos} == {(48, 64)}
+
+    def mistake(videos: dict) -> None:
+        expressions = next(iter(videos.values()))["expressions"].values()
+        next(e for e in expressions if e["type_id"] < 2)["type_id"] = 2
+
+    edit(root / "meta_expressions_valid_.json", mistake)
+    masks = root / "mask_dict.json"
+    masks.write_text(masks.read_text()[:-1] + ', "999": [null]}')  # an annotation of the other split
+    problems = rvos.load("revos/valid", root).check().problems
+    assert {p.code for p in problems} == {"type-differs", "no-frames"}
+
+
+# Long-RVOS ----------------------------------------------------------------------------------------------------------
+
+
+def test_long_rvos_frames_without_png_do_not_show_the_object(copy_of: Copy) -> None:
+    root = copy_of("long-rvos")
+    dataset = rvos.load("long-rvos/valid", root)
+    sample = next(s for s in dataset if dataset.ground_truth(s).mask(3).any())
+    folder = root / "valid/Annotations" / sample.video.id / sample.expression.object_ids[0]
+    (folder / "00003.png").unlink()
+    masks = rvos.load("long-rvos/valid", root).ground_truth(sample).dense()
+    assert masks.shape == (8, 48, 64) and not masks[3].any()
+    shutil.rmtree(folder)
+    assert rvos.load("long-rvos/valid", root).ground_truth(sample) is None
+    shutil.rmtree(root / "test/Annotations")
+    withheld = rvos.load("long-rvos/test", root)
+    assert withheld.ground_truth(withheld[0]) is None and withheld.check().ok
+
+
+# GroundMoRe ---------------------------------------------------------------------------------------------------------
+
+
+def clip_of(root: Path, n_frames: int, name: str = "film_0110_0120") -> Path:
+    """A clip of object 2, which is pixel i of frame i; the action lasts from 01:12 to 01:15."""
+    folder = root / "annotations" / name
+    for i in range(n_frames):
+        labels = np.zeros((1, n_frames), np.uint8)
+        labels[0, i] = 2
+        labels[0, i - 1] = 1
+        write_png(folder / "masks" / f"frame_{i:06d}.png", labels, davis_palette())
+        write_png(folder / "images" / f"img{i:04d}.png", labels)
+    fields = {"question": "who?", "answer": "he", "obj_id": 2, "q_type": "Causal"}
+    question = {**fields, "action_start": "01:12", "action_end": "01:15"}
+    (root / "test_v2.json").write_text(json.dumps({"videos": {name: {"questions": {"7": question}}}}))
+    return folder
+
+
+def test_groundmore_scores_twenty_frames_and_the_action(tmp_path: Path) -> None:
+    clip = clip_of(tmp_path, 60)
+    dataset = rvos.load("groundmore/test", tmp_path)
+    (sample,) = dataset
+    numbers = [int(59 * k / 19) for k in range(20)]
+    assert sample.video.frame_names == tuple(f"img{i:04d}" for i in numbers)
+    assert len(sample.video.context_names) == 60 and sample.video.frame(3).shape == (1, 60, 3)
+    # 01:12 to 01:15 of a clip that begins at 01:10, six frames a second: frames 12 to 29.
+    shown = [i for i, mask in zip(numbers, dataset.ground_truth(sample).dense(), strict=True) if mask.any()]
+    assert shown == [i for i in numbers if 12 <= i <= 29] and len(shown) == 6
+    assert all(m.argmax() == i for i, m in zip(numbers, dataset.objects(sample.video)["2"].dense(), strict=True))
+    (clip / "masks" / f"frame_{shown[0]:06d}.png").unlink()
+    (clip / "masks" / f"frame_{shown[1]:06d}.png").rename(clip / "masks" / f"{shown[1]:07d}.png")
+    fewer = rvos.load("groundmore/test", tmp_path)
+    assert [bool(fewer.ground_truth(sample).mask(numbers.index(i)).any()) for i in shown[:3]] == [False, True, True]
+    shutil.rmtree(clip / "masks")
+    assert rvos.load("groundmore/test", tmp_path).ground_truth(sample) is None
+
+
+def test_groundmore_short_clips_and_long_films(tmp_path: Path) -> None:
+    clip_of(tmp_path, 7, "a/film_0110_0111")
+    assert len(rvos.load("groundmore/test", tmp_path).videos[0]) == 7  # no frame twice
+    assert list(action_frames("x_5959_6010", "59:59-01:00:10")) == list(range(66))
+    with pytest.raises(ValueError, match="mmss_mmss"):
+        action_frames("clip", "00:00-00:01")
 
 
 # Names, roots, broken files -----------------------------------------------------------------------------------------
