@@ -329,6 +329,67 @@ def test_ref_davis17_has_the_folders_of_the_packs(videos, tmp_path):
     assert folders <= tree(tmp_path / "out")
 
 
+# ReVOS, Long-RVOS, GroundMoRe ----------------------------------------------------------------------------------------
+
+
+def test_revos_layout(videos, tmp_path):
+    written = write("revos", tmp_path, videos)
+    meta = read(tmp_path / "meta_expressions_valid_.json")["videos"]
+    masks, foreground = read(tmp_path / "mask_dict.json"), read(tmp_path / "mask_dict_foreground.json")
+    assert written.n_expressions == sum(len(v.samples) for v in videos) and written.n_left_out == 0
+    for video in videos:
+        entry = meta[f"ReasonShapes/{video.id}"]
+        assert set(entry) == {"expressions", "vid_id", "frames", "height", "width"}
+        assert (entry["height"], entry["width"]) == (48, 64)
+        assert (tmp_path / "JPEGImages" / "ReasonShapes" / video.id / "00007.jpg").is_file()
+        for expression, sample in zip(entry["expressions"].values(), video.samples, strict=True):
+            assert set(expression) == {"exp", "obj_id", "anno_id", "type_id"}
+            wanted = 2 if not sample.object_ids else int(sample.kind not in ("attribute", "spatial"))
+            assert expression["type_id"] == wanted
+            for t in range(8):
+                shown = [decode_rle(masks[str(a)][t]) for a in expression["anno_id"] if masks[str(a)][t]]
+                assert np.array_equal(sum(shown, np.zeros((48, 64), bool)), video.mask(sample, t))
+        # As VISA's script makes it: the union of all annotations that the video's expressions name.
+        named = {a for e in entry["expressions"].values() for a in e["anno_id"]}
+        unions = foreground[f"ReasonShapes/{video.id}"]
+        for t in range(8):
+            union = sum((decode_rle(masks[str(a)][t]) for a in named if masks[str(a)][t]), np.zeros((48, 64), bool))
+            assert np.array_equal(decode_rle(unions["masks_rle"][t]), union)
+            assert unions["foreground_ratio"][t] == pytest.approx(union.mean())
+
+
+def test_long_rvos_layout(videos, tmp_path):
+    write("long-rvos", tmp_path, videos, split="test")
+    meta = read(tmp_path / "test" / "meta_expressions.json")["videos"]
+    types = {"attribute": "static", "spatial": "static", "motion": "dynamic", "temporal": "dynamic"}
+    for video in videos:
+        samples = [s for s in video.samples if s.object_ids]
+        for expression, sample in zip(meta[video.id]["expressions"].values(), samples, strict=True):
+            assert expression["type"] == types.get(sample.kind, "static+dynamic")
+            folder = tmp_path / "test" / "Annotations" / video.id / str(expression["obj_id"])
+            for t in range(8):
+                path, mask = folder / f"{t:05d}.png", video.mask(sample, t)
+                assert path.exists() == bool(mask.any())
+                assert not path.exists() or np.array_equal(pixels(path, "L"), mask * np.uint8(255))
+
+
+def test_groundmore_layout(videos, tmp_path):
+    write("groundmore", tmp_path, videos)
+    meta = read(tmp_path / "test_v2.json")["videos"]
+    for video in videos:
+        clip = f"{video.id}_0000_0002"  # 8 frames at 6 a second
+        texts = {s.text: s for s in video.samples if len(s.object_ids) == 1}
+        for number, question in meta[clip]["questions"].items():
+            assert set(question) == {"question", "obj_id", "q_type", "action_start", "action_end"}
+            seen_late = any(video.mask(texts[question["question"]], t).any() for t in (6, 7))
+            half = int(number) % 2 and seen_late  # what is not seen after the first second needs no end of its own
+            assert (question["action_start"], question["action_end"]) == ("00:00", "00:01" if half else "00:02")
+            for t in range(8):
+                labels = pixels(tmp_path / "annotations" / clip / "masks" / f"frame_{t:06d}.png", "P")
+                assert np.array_equal(labels == question["obj_id"], video.mask(texts[question["question"]], t))
+        assert len(list((tmp_path / "annotations" / clip / "images").iterdir())) == 8
+
+
 # Writing -------------------------------------------------------------------------------------------------------------
 
 
