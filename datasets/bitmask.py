@@ -66,16 +66,7 @@ class BitMask:
         """
         from .rle_kernels import draw_runs
 
-        try:
-            height, width = (operator.index(v) for v in rle["size"])
-            if min(height, width) < 1 or height * width > MAX_PIXELS:
-                raise ValueError(f"size {height}x{width}, expected 1 to {MAX_PIXELS} pixels")
-            runs = _run_lengths(rle["counts"])
-            if runs.min(initial=0) < 0 or runs.max(initial=0) > height * width or runs.sum() != height * width:
-                raise ValueError(f"counts sum to {runs.sum()}, expected {height * width}, none negative")
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
-            where = f"{place}: " if place else ""
-            raise DatasetError(f"{where}not a COCO RLE with 'size' and 'counts' ({error}): {str(rle)[:80]}") from error
+        height, width, runs = checked_runs(rle, place)
         bits = cls.zeros(height, width)
         draw_runs(runs, bits.words)
         return bits
@@ -112,6 +103,25 @@ class BitMask:
                 "resize one first."
             )
         return other.words
+
+
+def checked_runs(rle: Rle, place: str = "") -> tuple[int, int, NDArray[np.int64]]:
+    """(height, width, run lengths with background first) of a COCO RLE, without drawing it.
+
+    Raises:
+        DatasetError: where the dictionary is not an RLE or its counts do not fill its size.
+    """
+    try:
+        height, width = (operator.index(v) for v in rle["size"])
+        if min(height, width) < 1 or height * width > MAX_PIXELS:
+            raise ValueError(f"size {height}x{width}, expected 1 to {MAX_PIXELS} pixels")
+        runs = _run_lengths(rle["counts"])
+        if runs.min(initial=0) < 0 or runs.max(initial=0) > height * width or runs.sum() != height * width:
+            raise ValueError(f"counts sum to {runs.sum()}, expected {height * width}, none negative")
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        where = f"{place}: " if place else ""
+        raise DatasetError(f"{where}not a COCO RLE with 'size' and 'counts' ({error}): {str(rle)[:80]}") from error
+    return height, width, runs
 
 
 def _run_lengths(counts: Any) -> NDArray[np.int64]:

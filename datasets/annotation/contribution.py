@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..bitmask import BitMask
+from ..bitmask import checked_runs
 from ..config import replace_file
 from ..errors import RvosError
 from ..files import read_json
@@ -156,7 +156,7 @@ def _broken_track(clip: Clip, name: str, track: native.Track) -> str:
         if rle is None:
             continue
         frame = f"frame {clip.frames[index].name}"
-        shape = BitMask.from_rle(rle, frame).shape
+        shape = checked_runs(rle, frame)[:2]
         if clip.size not in (None, shape) and drawn_here:
             return f"{frame}: the mask is {shape}, the clip {clip.size} (height, width)."
         if item is not None and not native.annotated(item, index):

@@ -358,17 +358,13 @@ def specks(clip: Clip, item: Object, track: Track, least: int = 10) -> Iterator[
 
 
 def jumps(clip: Clip, item: Object, track: Track, factor: float = 6.0) -> Iterator[Finding]:
-    """``jump``: from a frame to the next it leaves its place entirely, or its area changes by ``factor``."""
-    from pycocotools import mask as coco
-
-    areas = _areas(track)
+    """``jump``: from a frame to the next the box around it leaves its place, or its area changes by ``factor``."""
+    areas, boxes = _areas(track), _boxes(track)
     found = []
-    for index, (before, after) in enumerate(pairwise(track)):
-        if before is None or after is None or before["size"] != after["size"]:
-            continue
-        small, large = sorted((areas[index] or 0, areas[index + 1] or 0))
-        if large > factor * small or float(coco.iou([_packed(before)], [_packed(after)], [0])[0, 0]) == 0.0:
-            found.append(index + 1)
+    for index in range(1, len(track)):
+        (a, a_box), (b, b_box) = (areas[index - 1], boxes[index - 1]), (areas[index], boxes[index])
+        if a and b and (max(a, b) > factor * min(a, b) or _apart(a_box, b_box)):
+            found.append(index)
     if found:
         words = f"it jumps or changes size at {len(found)} frames, first {clip.frames[found[0]].name}."
         yield _of(clip, item, "jump", "note", words, "Look whether it is still the same thing.")
@@ -381,7 +377,7 @@ def same_masks(clip: Clip, masks: Masks, looked_at: int = 5, alike: float = 0.9)
     drawn = [item for item in _drawn(clip) if item.id in masks]
     n = len(clip.frames)
     frames = sorted({round(k * (n - 1) / max(1, looked_at - 1)) for k in range(looked_at)})
-    sampled = {item.id: [masks[item.id][index] for index in frames] for item in drawn}
+    sampled = {item.id: _picked(masks[item.id], frames) for item in drawn}
     overlaps: dict[tuple[str, str], list[float]] = defaultdict(list)
     for position in range(len(frames)):
         there = [(name, track[position]) for name, track in sampled.items()]
@@ -493,10 +489,38 @@ def _named(clip: Clip, ids: Iterable[str] | None) -> str:
     return " and ".join(names) if names else "nothing"
 
 
+def _picked(track: Track, frames: Sequence[int]) -> list[Rle | None]:
+    return [track[index] for index in frames]
+
+
 def _areas(track: Track) -> list[int | None]:
+    """Pixels in every frame; None where there is no mask."""
     from pycocotools import mask as coco
 
-    return [None if rle is None else int(coco.area(_packed(rle))) for rle in track]
+    there = [index for index, rle in enumerate(track) if rle is not None]
+    areas: list[int | None] = [None] * len(track)
+    found = coco.area([_packed(rle) for rle in track if rle is not None]) if there else ()
+    for index, area in zip(there, found, strict=True):
+        areas[index] = int(area)
+    return areas
+
+
+def _boxes(track: Track) -> list[tuple[float, ...]]:
+    """(left, top, width, height) in every frame; empty where there is no mask."""
+    from pycocotools import mask as coco
+
+    there = [index for index, rle in enumerate(track) if rle is not None]
+    boxes: list[tuple[float, ...]] = [()] * len(track)
+    found = coco.toBbox([_packed(rle) for rle in track if rle is not None]).tolist() if there else ()
+    for index, box in zip(there, found, strict=True):
+        boxes[index] = tuple(box)
+    return boxes
+
+
+def _apart(a: Sequence[float], b: Sequence[float]) -> bool:
+    """Whether two boxes share no pixel."""
+    across = a[0] + a[2] <= b[0] or b[0] + b[2] <= a[0]
+    return across or a[1] + a[3] <= b[1] or b[1] + b[3] <= a[1]
 
 
 def _packed(rle: Rle) -> dict[str, Any]:

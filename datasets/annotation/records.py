@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
-from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
@@ -290,12 +289,12 @@ class Clip(Record):
         """(height, width), None where unknown."""
         return None if self.height is None or self.width is None else (self.height, self.width)
 
-    @cached_property
+    @property
     def by_object(self) -> dict[str, Object]:
         """The objects by id."""
         return {item.id: item for item in self.objects}
 
-    @cached_property
+    @property
     def by_expression(self) -> dict[str, Expression]:
         """The sentences by id."""
         return {item.id: item for item in self.expressions}
@@ -318,17 +317,18 @@ class Clip(Record):
                 if name not in among:
                     raise ValueError(f"{where} names '{name}', which the clip does not have")
 
+        objects, sentences = self.by_object, self.by_expression
         for item in self.objects:
             if item.spans and item.spans[-1].last >= len(self.frames):
                 raise ValueError(f"object '{item.id}' is annotated beyond the {len(self.frames)} frames")
-            known([item.second_of] if item.second_of else [], self.by_object, f"object '{item.id}'")
+            known([item.second_of] if item.second_of else [], objects, f"object '{item.id}'")
         for expression in self.expressions:
-            known(expression.object_ids or (), self.by_object, f"sentence '{expression.id}'")
+            known(expression.object_ids or (), objects, f"sentence '{expression.id}'")
         for choice in self.choices:
-            known([choice.expression], self.by_expression, f"choice '{choice.id}'")
-            known([*choice.answer, *choice.candidates], self.by_object, f"choice '{choice.id}'")
+            known([choice.expression], sentences, f"choice '{choice.id}'")
+            known([*choice.answer, *choice.candidates], objects, f"choice '{choice.id}'")
         things: dict[str, Mapping[str, object]]
-        things = {"clip": {self.id: self}, "object": self.by_object, "expression": self.by_expression}
+        things = {"clip": {self.id: self}, "object": objects, "expression": sentences}
         remarks: tuple[Verdict | Comment, ...] = (*self.verdicts, *self.comments)
         for remark in remarks:
             known([remark.about.id], things[remark.about.kind], f"verdict or comment '{remark.id}'")

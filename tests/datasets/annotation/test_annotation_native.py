@@ -249,3 +249,9 @@ def test_damage_is_found_by_the_checks(project: native.Project, tmp_path: Path) 
     file.write_text(file.read_text().replace("leaves first", "leaves last"))
     report = rvos.load(tmp_path / "out").check()
     assert [problem.code for problem in report.problems if problem.severity == "error"] == ["hash-differs"]
+
+
+def test_a_changed_clip_knows_its_new_objects() -> None:
+    clip = toy_clip(tuple(native.Frame(name=f"{i:05d}") for i in range(N_FRAMES)))
+    assert "1" in clip.by_object
+    assert list(clip.model_copy(update={"objects": (Object(id="9"),)}).by_object) == ["9"]
