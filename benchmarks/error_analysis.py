@@ -231,8 +231,8 @@ class Analysis:
 
     def to_json(self, units: bool = True) -> str:
         """All values as JSON, 0-1, the summary first; ``units`` adds a record per sentence."""
-        names = ("J", "selection_accuracy", "mask_quality", "language_sensitivity", "text_blind")
-        names = (*names, "jitter", "found", "delay")
+        names = ["J", "selection_accuracy", "mask_quality", "language_sensitivity", "text_blind"]
+        names += ["jitter", "found", "delay"]
         summary: dict[str, Any] = {name: asdict(getattr(self, name)) for name in names}
         summary["parts"] = {name: asdict(self.part(name)) for name in PARTS}
         summary["pair_accuracy"] = {name: asdict(value) for name, value in self.pair_accuracy().items()}

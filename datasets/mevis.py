@@ -110,8 +110,9 @@ class MeViS(RVOSDataset):
 def _stated_size(fields: dict[str, Any]) -> tuple[int, int] | None:
     """(height, width) of a video whose entry states them (ReVOS), for sentences that all mean nothing."""
     height, width = fields.get("height"), fields.get("width")
-    stated = isinstance(height, int) and isinstance(width, int) and 0 < height * width <= MAX_PIXELS
-    return (height, width) if stated else None
+    if isinstance(height, int) and isinstance(width, int) and 0 < height * width <= MAX_PIXELS:
+        return height, width
+    return None
 
 
 def _version(name: str, split: str, n_samples: int) -> str:
