@@ -128,6 +128,8 @@ def make_origin(root: Path) -> Path:
         ("revos", "valid", "valid"),
         ("long-rvos", "valid", "valid"),
         ("groundmore", "test", "valid"),
+        ("reasonseg", "val", "valid"),
+        ("refcoco", "val", "valid"),
     ):
         write(layout, root / layout, generate(part, 3, **SIZE), split=split)
     data = load("mevis/valid_u", root=root / "mevis")

@@ -839,10 +839,17 @@ FILES = {
     "groundmore/test": ("groundmore", "test_v2.json", "questions", "question"),
 }
 
+#: the same for benchmarks whose files are of other kinds
+PLACES = {dataset: (root, file) for dataset, (root, file, _, _) in FILES.items()}
+PLACES |= {
+    "reasonseg/val": ("reasonseg", f"val/{VIDEO}.json"),
+    "refcoco/val": ("refcoco", "refcoco/refs(unc).p"),
+}
+
 
 def broken_file(dataset: str, name: str, spoil: Callable[[Path], Any], says: str, code: int = 2) -> None:
     """A case with something wrong in a benchmark's file of sentences, found by the check."""
-    layout, file, _, _ = FILES[dataset]
+    layout, file = PLACES[dataset]
 
     def case(world: World) -> Words:
         spoil(world.layout(layout) / file)
@@ -929,6 +936,55 @@ broken_file(
     r"masks/.*\.png: PNG cut short",
     code=1,
 )
+
+
+# Images ---------------------------------------------------------------------------------------------------------------
+
+
+def shapes(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path], None]:
+    """Change the first shape of an image."""
+    return lambda p: edit_json(p, lambda c: change(c["shapes"][0]) and None)
+
+
+for _name, _spoil, _says in (
+    ("json_cut_off", cut, "not valid JSON.*download the file again"),
+    ("json_empty", text(lambda t: ""), "the file is empty; download it again"),
+    ("json_of_the_wrong_kind", text(lambda t: f"[{t}]"), "expected an object with 'shapes', 'text' and 'is_sentence'"),
+    ("no_text", lambda p: edit_json(p, lambda c: c.update(text=[])), "'text' is no list of sentences"),
+    ("text_a_string", lambda p: edit_json(p, lambda c: c.update(text="what?")), "'text' is no list of sentences"),
+    ("form_missing", lambda p: edit_json(p, lambda c: c.update(is_sentence=None)), "'is_sentence' is neither"),
+    ("label_a_number", shapes(lambda s: s.update(label=1)), "shape 0 has no 'label'"),
+    ("no_corner", shapes(lambda s: s.update(points=[])), "shape 0 has no 'points'"),
+    ("corner_of_three", shapes(lambda s: s.update(points=[[1, 2, 3]])), "shape 0 has no 'points'"),
+    ("corner_nan", shapes(lambda s: s.update(points=[[1, float("nan")]])), "shape 0 has no 'points'"),
+    ("corner_far_off", shapes(lambda s: s.update(points=[[1, 1e30]])), "shape 0 has no 'points'"),
+):
+    broken_file("reasonseg/val", _name, _spoil, rf"{VIDEO}\.json: {_says}")
+broken_file("reasonseg/val", "image_missing", lambda p: p.with_suffix(".jpg").unlink(), "no such frame", code=1)
+broken_file("reasonseg/val", "image_cut_off", lambda p: cut(p.with_suffix(".jpg")), f"{VIDEO}.jpg: ", code=1)
+
+
+def instances(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path], None]:
+    """Change the annotation file beside the refs."""
+    return lambda p: edit_json(p.with_name("instances.json"), lambda c: change(c) and None)
+
+
+for _name, _spoil, _says in (
+    ("refs_cut_off", cut, r"refs\(unc\)\.p: not a pickle of refs.*download the file again"),
+    ("refs_of_text", lambda p: p.write_text("[]"), "not a pickle of refs"),
+    ("refs_that_run", lambda p: p.write_bytes(b"cos\nsystem\n(S'touch ran'\ntR."), "it asks for os.system"),
+    ("refs_that_import", lambda p: p.write_bytes(b"cnumpy\narray\n."), "it asks for numpy.array"),
+    ("refs_missing", lambda p: p.unlink(), r"expected refcoco/refs\(unc\)\.p"),
+    ("instances_cut_off", lambda p: cut(p.with_name("instances.json")), r"instances\.json: not valid JSON"),
+    ("instances_missing", lambda p: p.with_name("instances.json").unlink(), r"instances\.json: no such file"),
+    ("instances_a_list", lambda p: p.with_name("instances.json").write_text("[]"), "expected an object with lists"),
+    ("image_that_climbs_out", instances(lambda c: c["images"][0].update(file_name="../x.jpg")), "'file_name' holds"),
+    ("polygon_of_words", instances(lambda c: c["annotations"][0].update(segmentation=[["x"] * 6])), "no polygon"),
+    ("polygon_nan", instances(lambda c: c["annotations"][0].update(segmentation=[[float("nan")] * 6])), "no polygon"),
+    ("polygon_far_off", instances(lambda c: c["annotations"][0].update(segmentation=[[1e30] * 6])), "no polygon"),
+    ("rle_of_another_size", instances(lambda c: c["images"][0].update(height=7)), "annotation 1: the RLE has the size"),
+):
+    broken_file("refcoco/val", _name, _spoil, _says)
 
 
 # Roots and names ------------------------------------------------------------------------------------------------------
