@@ -144,9 +144,13 @@ def _refuse(clips: Iterable[Clip], project: Project) -> None:
     if found:
         more = f" and {len(found) - 3} more" if len(found) > 3 else ""
         raise UsageError(
-            f"{project.folder}: {len(found)} clips may not be exported: {', '.join(found[:3])}{more}. State under "
-            "which licence each may be used and that the people in it agreed, then export again."
+            f"{_counted(len(found), 'clip')} of {project.head.name} may not be exported: {', '.join(found[:3])}{more}. "
+            "State under which licence each may be used and that the people in it agreed, then export again."
         )
+
+
+def _counted(n: int, noun: str) -> str:
+    return f"{n} {noun}{'s' * (n != 1)}"
 
 
 def _withheld(clips: Iterable[Clip], project: Project, frames: How) -> dict[str, str]:

@@ -48,7 +48,7 @@ class AnnotationProject(RVOSDataset):
         samples = [sample for clip in self.project for sample in self._samples(clip)]
         if not samples:
             reasons = ", ".join(f"{n} {reason}" for reason, n in self.left_out.items()) or "there is no sentence"
-            raise DatasetError(f"{root}: holds no sentence that counts ({reasons}); accept or finish some first.")
+            raise DatasetError(f"Project {head.name}: no sentence counts ({reasons}); finish or accept some first.")
         super().__init__(root, head.split, head.version, samples)
 
     def ground_truth(self, sample: Sample) -> Masklet | None:

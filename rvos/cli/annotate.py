@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .annotate_files import check, export, merge
+from .annotate_files import check, export, import_, merge
 
 if TYPE_CHECKING:
     from ..datasets.annotation.store import Store
@@ -19,6 +19,7 @@ app = typer.Typer(
     epilog="Example: rvos annotate init my-set --videos frames",
 )
 
+app.command("import", epilog="Example: rvos annotate import my-set --from mevis/valid_u --root data/mevis")(import_)
 app.command(epilog="Example: rvos annotate export my-set --to reasonvos --out out/reasonvos")(export)
 app.command(epilog="Example: rvos annotate check contributions/my-set")(check)
 app.command(epilog="Example: rvos annotate merge my-set their-set --out out/both")(merge)

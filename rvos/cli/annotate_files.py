@@ -1,6 +1,7 @@
-"""The commands of ``rvos annotate`` that lead out of a project: export, check, merge.
+"""The commands of ``rvos annotate`` that lead into a project and out of it: import, export, check, merge.
 
-Each takes a workbench's project or a folder in its native format, which needs none of the workbench's own packages.
+Those that lead out take a workbench's project or a folder in its native format, which needs none of the workbench's own
+packages.
 """
 
 from __future__ import annotations
@@ -18,6 +19,60 @@ if TYPE_CHECKING:
 
 Given = Annotated[Path, typer.Argument(help="A project, or a folder that `rvos annotate export --to native` wrote.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def import_(
+    project: Annotated[Path, typer.Argument(help="Folder of the project; made where there is none.")],
+    kind: Annotated[
+        str,
+        typer.Option(
+            "--from",
+            metavar="KIND[/SPLIT]",
+            help="reasonvos, mevis, ref-youtube-vos, ref-davis17 or another dataset of rvos; burst, vipseg, mose, "
+            "coco, youtube-vis, label-maps; annotation for another project's folder.",
+        ),
+    ],
+    root: Annotated[Path, typer.Option(help="Its folder; for burst, coco and youtube-vis the JSON file.")],
+    images: Annotated[
+        Path | None, typer.Option(help="Where the frames are, for collections that keep them elsewhere.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="e.g. valid_u.")] = "",
+    licence: Annotated[str, typer.Option(help="Licence of the videos, where the collection's own is not known.")] = "",
+    consent: Annotated[str, typer.Option(help="Who is seen and that they agreed.")] = "",
+    may_copy: Annotated[
+        bool | None, typer.Option("--may-copy/--may-not-copy", help="Whether exports may hold the frames.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first N clips.")] = None,
+) -> None:
+    """Bring videos, masks and sentences that exist already into a project. Masks become tracks of origin imported.
+
+    A clip that the project has already is left as it is, so that a second call goes on where the first ended.
+    """
+    _needs_workbench(project)
+    from ..datasets.annotation.conversion import add_imported
+    from ..datasets.annotation.importing import import_dataset
+    from ..datasets.annotation.journal import Author
+    from ..datasets.annotation.native import is_native, read
+    from ..datasets.annotation.store import OWNER, Store
+
+    found = import_dataset(
+        kind, root, split=split, images=images, licence=licence, consent=consent, may_copy_frames=may_copy, limit=limit
+    )
+    people = read(root).head.people if is_native(root) else ()
+    with Store.open(project) if project.exists() else Store.create(project, "", "") as store:
+        there = {row["id"] for row in store.clips()}
+        for imported in found:
+            clip = imported.clip
+            if clip.id in there:
+                typer.echo(f"{clip.id}: in the project already, left as it is")
+                continue
+            add_imported(store, [imported], Author(OWNER), people=people)
+            people = ()
+            n_objects, n_expressions = len(clip.objects), len(clip.expressions)
+            typer.echo(f"{clip.id}: {len(clip.frames)} frames, {n_objects} objects, {n_expressions} sentences")
+            for note in imported.notes:
+                typer.echo(f"{clip.id}: {note}")
+    typer.echo(str(project))
 
 
 def export(
@@ -120,21 +175,27 @@ def merge(
 @contextmanager
 def _native(path: Path) -> Iterator[Path]:
     """The native folder that a path is, or that a workbench's project gives for the time being."""
-    from importlib.util import find_spec
-
     from ..datasets.annotation.native import is_native
-    from ..datasets.errors import MissingExtraError
 
     if is_native(path):
         yield path
         return
-    if find_spec("sqlalchemy") is None:
-        raise MissingExtraError(f"{path}, a project of the workbench,", "annotate")
+    _needs_workbench(path)
     from ..datasets.annotation.conversion import as_native
     from ..datasets.annotation.store import Store
 
     with Store.open(path) as store, as_native(store) as folder:
         yield folder
+
+
+def _needs_workbench(path: Path) -> None:
+    """Raises MissingExtraError where the package that reads a workbench's project is not installed."""
+    from importlib.util import find_spec
+
+    from ..datasets.errors import MissingExtraError
+
+    if find_spec("sqlalchemy") is None:
+        raise MissingExtraError(f"{path}, a project of the workbench,", "annotate")
 
 
 def _print_checked(found: Checked) -> None:

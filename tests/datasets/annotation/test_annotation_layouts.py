@@ -12,6 +12,7 @@ from PIL import Image
 from toyproject import TERMS, assert_same, box, masks_of, toy_clip, tracks, write_frames, write_project
 
 import rvos
+from rvos.cli import main
 from rvos.datasets.annotation import native
 from rvos.datasets.annotation.exporting import LAYOUTS, export
 from rvos.datasets.annotation.importing import Imported, import_dataset
@@ -81,6 +82,51 @@ def test_a_pack_comes_back(tmp_path: Path, name: str, root: str) -> None:
         same_here(before, rvos.load(folder))
     export(folder, name, tmp_path / "view")
     assert_same(before, rvos.load(name, tmp_path / "view"), frames=len(before) < 100)
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
+    """The exit code and what ``rvos annotate`` printed."""
+    try:
+        main(["annotate", *words])
+    except SystemExit as ended:
+        output = capsys.readouterr()
+        return int(ended.code or 0), output.out + output.err
+    raise AssertionError("the command line ends with an exit code")
+
+
+@pytest.mark.parametrize(
+    ("name", "pack"),
+    [
+        ("ref-davis17/valid", ""),
+        *(
+            pytest.param(name, pack, marks=[pytest.mark.long, needs_packs])
+            for name, pack in (
+                ("reasonvos", "reasonvos"),
+                ("mevis/valid_u", "mevis"),
+                ("ref-davis17/valid", "ref_davis17"),
+                ("ref-youtube-vos/train", "ref_youtube_vos"),
+            )
+        ),
+    ],
+)
+def test_a_benchmark_comes_back_from_the_workbench(
+    layouts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, pack: str
+) -> None:
+    """By way of the workbench's database, on the command line alone."""
+    pytest.importorskip("sqlalchemy", reason="projects need sqlalchemy (pip install 'rvos[annotate]')")
+    root = PACKS / pack if pack else layouts / name.partition("/")[0]
+    terms = ["--licence", "as stated", "--consent", "public", "--may-copy"]
+    project, words = str(tmp_path / "project"), ["--from", name, "--root", str(root), *terms]
+    code, said = run(capsys, "import", project, *words)
+    assert code == 0 and said.splitlines()[-1] == project
+    code, said = run(capsys, "import", project, *words)
+    assert code == 0 and said.count("in the project already") == len(said.splitlines()) - 1
+    code, said = run(capsys, "export", project, "--to", name, "--out", str(tmp_path / "view"), "--frames", "link")
+    assert code == 0 or "the video is 107x60" in said  # the packs have thumbnails for frames, before and after
+    before = rvos.load(name, root)
+    assert_same(before, rvos.load(name, tmp_path / "view"))
+    _, said = run(capsys, "check", project, "--json")
+    assert json.loads(said)["report"]["sentences"]["all"] == len(before)
 
 
 def test_what_is_known_of_terms_is_filled_in(layouts: Path) -> None:
@@ -169,7 +215,7 @@ def terms_project(tmp_path: Path, **terms: Any) -> Path:
 @pytest.mark.parametrize(
     ("terms", "words"),
     [
-        ({"licence": ""}, r"1 clips may not be exported: park \(no licence is stated\)"),
+        ({"licence": ""}, r"1 clip of x may not be exported: park \(no licence is stated\)"),
         ({"consent": " "}, "no consent is stated"),
         ({"licence": "", "consent": ""}, "no licence is stated and no consent is stated"),
     ],

@@ -218,7 +218,7 @@ def test_no_sentence_that_counts(tmp_path: Path) -> None:
     clip = toy_clip(write_frames(tmp_path / "work"), expressions=(), choices=(), verdicts=())
     with native.Writer(tmp_path / "out", Head(name="x")) as writer:
         writer.add(clip, tracks())
-    with pytest.raises(DatasetError, match="no sentence that counts"):
+    with pytest.raises(DatasetError, match="Project x: no sentence counts"):
         rvos.load(tmp_path / "out")
 
 
@@ -255,3 +255,35 @@ def test_a_changed_clip_knows_its_new_objects() -> None:
     clip = toy_clip(tuple(native.Frame(name=f"{i:05d}") for i in range(N_FRAMES)))
     assert "1" in clip.by_object
     assert list(clip.model_copy(update={"objects": (Object(id="9"),)}).by_object) == ["9"]
+
+
+#: schema version 1. A change here needs a new version, and a reader of the old one.
+FIELDS_1 = {
+    "Head": "format schema_version name version split title description annotations_licence created_at modified_at "
+    "people clips history content_hash",
+    "ClipRef": "id folder clip_sha256 masks_sha256",
+    "Event": "what at detail",
+    "Person": "id name role",
+    "Clip": "id title height width fps has_void source frames objects expressions choices verdicts comments",
+    "Source": "collection video url citation licence licence_url consent may_copy_frames file file_sha256",
+    "Frame": "name suffix sha256 role position",
+    "Object": "id name category colour note author second_of role stated_ids spans",
+    "Span": "first last origin by model reviewed",
+    "Expression": "id layout_id text object_ids kind tags is_sentence condition rationale group state origin author model "
+    "accepted_by accepted_at created_at modified_at properties",
+    "Choice": "id expression person stage frame answer candidates seconds at",
+    "Ref": "kind id",
+    "Verdict": "id about person decision comment at current",
+    "Comment": "id about person text at resolved",
+}
+
+
+def test_the_schema_is_that_of_version_1() -> None:
+    assert records.SCHEMA_VERSION == 1
+    for name, fields in FIELDS_1.items():
+        assert " ".join(getattr(records, name).model_fields) == fields, name
+    schema = records.json_schema()
+    assert set(schema) == {"annotation.json", "clip.json"}
+    assert set(schema["clip.json"]["$defs"]) | set(schema["annotation.json"]["$defs"]) | {"Head", "Clip"} == set(
+        FIELDS_1
+    )
