@@ -31,7 +31,7 @@ class Server:
         title: its name for people.
         split: the split that it scores.
         prefix: the folder of the zip that holds the video folders, "" for its root.
-        n_videos: how many videos it expects.
+        n_videos, n_expressions: how many it expects.
         state: whether it can be reached, and what else to know.
     """
 
@@ -39,6 +39,7 @@ class Server:
     split: str
     prefix: str
     n_videos: int
+    n_expressions: int
     state: str
 
 
@@ -50,6 +51,7 @@ SERVERS = {
         "valid",
         "",
         140,
+        2523,
         "Version 2 is scored at codabench.org/competitions/11420; the server of version 1 is being closed.",
     ),
     "ref-youtube-vos": Server(
@@ -57,6 +59,7 @@ SERVERS = {
         "valid",
         "Annotations",
         202,
+        834,
         "The server has taken no submissions since its move; the masks are public since 2026, so "
         "`rvos evaluate ref-youtube-vos/valid` scores locally.",
     ),
@@ -189,6 +192,9 @@ def _notes(server: Server, dataset: RVOSDataset) -> list[str]:
         notes.append(f"The server scores {dataset.name}/{server.split}; this is {dataset.id}.")
     elif len(dataset.videos) != server.n_videos:
         notes.append(f"The server expects {server.n_videos} videos; this dataset folder lists {len(dataset.videos)}.")
+    elif len(dataset) != server.n_expressions:
+        version = f" (version {dataset.version.removeprefix('v')})" if dataset.version != "unstated" else ""
+        notes.append(f"The server expects {server.n_expressions} sentences; this folder lists {len(dataset)}{version}.")
     if any(size_of(video) is None for video in dataset.videos):
         notes.append("The dataset folder has no images, so masks were only checked to share one size per video.")
     return notes

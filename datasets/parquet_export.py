@@ -113,7 +113,7 @@ def readme(root: Path) -> str:
 
 
 def card_page(root: Path, title: str, head: Mapping[str, Any], paragraphs: Sequence[str]) -> str:
-    """A dataset card: the configurations that ``datasets.load_dataset`` offers, title, paragraphs, what the export holds."""
+    """A dataset card: what ``datasets.load_dataset`` offers, the title, the paragraphs, and what the export holds."""
     import yaml
 
     records = list(_records(root))

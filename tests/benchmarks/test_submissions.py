@@ -7,6 +7,7 @@ import json
 import stat
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import pytest
 from PIL import Image
 
 from rvos.benchmarks.submission_check import check_submission
-from rvos.benchmarks.submissions import server_of, write_submission
+from rvos.benchmarks.submissions import _notes, server_of, write_submission
 from rvos.cli import main
 from rvos.datasets.errors import RvosError, UsageError
 from rvos.datasets.reasonshapes import generate, write
@@ -90,6 +91,30 @@ def test_right_zip_byte_by_byte(home: Path, layout: str, tmp_path: Path) -> None
 
 def test_only_the_split_is_asked_for(home: Path) -> None:
     assert len(opened(home, "ref-youtube-vos").videos) == 3  # the fourth is of the test split
+
+
+def test_version_2_of_mevis(tmp_path: Path) -> None:
+    """Sentences without a target are answered by empty masks in every frame, which is no mistake."""
+    kinds = ("attribute", "no-target")
+    options = {**SIZE, "n_sentences": 3, "kinds": kinds}
+    write("mevis", tmp_path / "mevis", generate("valid", 2, **options), split="valid", no_target=True)
+    dataset = load("mevis/valid", tmp_path / "mevis")
+    masks = tmp_path / "masks"
+    for k, sample in enumerate(dataset):
+        for name in sample.video.frame_names:
+            file = masks / dataset.prediction_path(sample) / f"{name}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.full((36, 48), 255 * (k % 2), np.uint8)).save(file)
+    report = write_submission(masks, dataset, tmp_path / "v2.zip")
+    assert report.path is not None and check_submission(report.path, dataset) == []
+    assert "codabench.org/competitions/11420" in report.notes[0]
+
+
+def test_the_other_version_is_noted(home: Path) -> None:
+    dataset = opened(home, "mevis")
+    server = replace(server_of(dataset), n_videos=len(dataset.videos))
+    dataset.version = "v1"
+    assert _notes(server, dataset)[1] == "The server expects 2523 sentences; this folder lists 5 (version 1)."
 
 
 def folder_around(e: dict[str, bytes]) -> dict[str, bytes]:
