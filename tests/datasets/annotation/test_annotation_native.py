@@ -269,8 +269,8 @@ FIELDS_1 = {
     "Frame": "name suffix sha256 role position",
     "Object": "id name category colour note author second_of role stated_ids spans",
     "Span": "first last origin by model reviewed",
-    "Expression": "id layout_id text object_ids kind tags is_sentence condition rationale group state origin author model "
-    "accepted_by accepted_at created_at modified_at properties",
+    "Expression": "id layout_id text object_ids kind tags is_sentence condition rationale group state origin author "
+    "model accepted_by accepted_at created_at modified_at properties",
     "Choice": "id expression person stage frame answer candidates seconds at",
     "Ref": "kind id",
     "Verdict": "id about person decision comment at current",
