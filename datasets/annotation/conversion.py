@@ -226,6 +226,7 @@ def _fill(change: Change, key: int, imported: Imported, author: Author) -> None:
     change.insert_all("object", [_coloured(row, number) for number, row in enumerate(objects)])
     for item in clip.objects:
         change.insert_all("mask", list(_mask_rows(key, item, imported.masks)))
+        change.end_record()
     if clip.has_void and VOID in imported.masks:
         void = native.Object(id="void", spans=(native.Span(first=0, last=len(clip.frames) - 1, origin="imported"),))
         rows = _mask_rows(key, void, {"void": imported.masks[VOID]})

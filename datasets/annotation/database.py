@@ -79,7 +79,8 @@ mask = _table(
     *(_column(n) for n in ("counts", "origin", "by", "model")),
     _column("reviewed", sa.Boolean),
     _column("revision", sa.Integer),
-    sa.Column("absent", sa.Boolean, sa.Computed("counts = ''")),
+    _column("absent", sa.Boolean),  # counts = ''; a column, for an index over a computed one is read beside its table
+    sa.CheckConstraint("absent = (counts = '')"),
     sa.Index("mask_tracks", "clip", "object", "frame", "origin", "absent", "reviewed", "by", "model"),
     sqlite_with_rowid=False,
 )

@@ -46,33 +46,53 @@ class Step:
     batch: str | None = None
 
 
+@dataclass(frozen=True)
+class Record:
+    """What a journal record says beside the rows.
+
+    Attributes:
+        author: who makes the change.
+        kind: ``record`` for what nobody can undo.
+        label: what it is, in a word or two.
+        batch: records of one batch that follow each other are undone together.
+        steps: of an undo or redo: the records it takes back or repeats.
+    """
+
+    author: Author
+    kind: Kind
+    label: str
+    batch: str | None = None
+    steps: list[int] = field(default_factory=list)
+
+
 class Change:
     """The rows of one transaction; made by ``Store.change``.
 
     ``revision`` of a row is the number of the transaction that wrote it last.
     """
 
-    def __init__(self, connection: Connection, seq: int, clip: int | None) -> None:
+    def __init__(self, connection: Connection, seq: int, clip: int | None, record: Record) -> None:
         self.connection = connection
         self.seq = seq
         self.clip = clip
+        self._record = record
         self._written: dict[Place, list[Row | None]] = {}
 
     def row(self, table: str, *key: Any) -> Row | None:
         """The row as it is now, with its revision; None where there is none."""
-        found = self.connection.execute(sa.select(*_stored(table)).where(_is(table, key))).mappings().first()
+        found = self.connection.execute(sa.select(JOURNALED[table]).where(_is(table, key))).mappings().first()
         return None if found is None else dict(found)
 
     def rows(self, table: str, **equal: Any) -> list[Row]:
         """The rows whose columns have these values, in the order of their keys."""
         columns = JOURNALED[table].c
-        query = sa.select(*_stored(table)).where(*(columns[n] == v for n, v in equal.items()))
+        query = sa.select(JOURNALED[table]).where(*(columns[n] == v for n, v in equal.items()))
         found = self.connection.execute(query.order_by(*JOURNALED[table].primary_key.columns))
         return [dict(row) for row in found.mappings()]
 
     def put(self, table: str, row: Mapping[str, Any]) -> Row:
         """Write a whole row, new or not. Gives it with its revision."""
-        content = {name: value for name, value in row.items() if name not in ("revision", "absent")}
+        content = _complete(table, row)
         key = _key_of(table, content)
         before = self.row(table, *key)
         if before is not None and _content(before) == content:
@@ -89,9 +109,10 @@ class Change:
         """Write many rows that are all new. Raises IntegrityError where one is not."""
         if not rows:
             return
-        self.connection.execute(sa.insert(JOURNALED[table]), [{**row, "revision": self.seq} for row in rows])
-        for row in rows:
-            self._note((table, _key_of(table, row)), None, dict(row))
+        contents = [_complete(table, row) for row in rows]
+        self.connection.execute(sa.insert(JOURNALED[table]), [{**row, "revision": self.seq} for row in contents])
+        for row in contents:
+            self._note((table, _key_of(table, row)), None, row)
 
     def delete(self, table: str, *key: Any) -> None:
         """Remove a row, if it is there."""
@@ -99,6 +120,16 @@ class Change:
         if before is not None:
             self.connection.execute(sa.delete(JOURNALED[table]).where(_is(table, key)))
             self._note((table, key), before, None)
+
+    def end_record(self) -> None:
+        """Journal what was written so far and go on with the next number, in the same transaction.
+
+        For what is too much for one record, as the masks of an import.
+        """
+        if self.entries:
+            append(self, self._record)
+            self.seq += 1
+            self._written = {}
 
     def _note(self, place: Place, before: Row | None, after: Row | None) -> None:
         entry = self._written.setdefault(place, [None if before is None else _content(before), None])
@@ -137,19 +168,19 @@ def _touched(entries: Sequence[tuple[str, Key, Row | None, Row | None]]) -> dict
 # Records -------------------------------------------------------------------------------------------------------------
 
 
-def append(change: Change, author: Author, kind: Kind, label: str, batch: str | None, steps: Sequence[int]) -> None:
+def append(change: Change, record: Record) -> None:
     """Add the record of a change, in its own transaction."""
     change.connection.execute(
         sa.insert(journal).values(
             seq=change.seq,
             at=now(),
-            person=author.person,
-            tab=author.tab,
+            person=record.author.person,
+            tab=record.author.tab,
             clip=change.clip,
-            kind=kind,
-            label=label,
-            batch=batch,
-            steps=list(steps),
+            kind=record.kind,
+            label=record.label,
+            batch=record.batch,
+            steps=record.steps,
             touched=change.touched(),
             content=zlib.compress(dumps(change.entries).encode("utf-8"), 1),
         )
@@ -283,8 +314,10 @@ def _shown(row: Row | None) -> Row | None:
 # Rows ----------------------------------------------------------------------------------------------------------------
 
 
-def _stored(table: str) -> list[sa.Column[Any]]:
-    return [c for c in JOURNALED[table].columns if c.computed is None]
+def _complete(table: str, row: Mapping[str, Any]) -> Row:
+    """A row as it is journaled: without its revision, and with what follows from it."""
+    content = _content(row)
+    return {**content, "absent": row["counts"] == ""} if table == "mask" else content
 
 
 def _key_of(table: str, row: Mapping[str, Any]) -> Key:
@@ -296,5 +329,5 @@ def _is(table: str, key: Sequence[Any]) -> sa.ColumnElement[bool]:
     return sa.and_(*(column == value for column, value in zip(columns, key, strict=True)))
 
 
-def _content(row: Row) -> Row:
+def _content(row: Mapping[str, Any]) -> Row:
     return {name: value for name, value in row.items() if name != "revision"}

@@ -25,7 +25,7 @@ from sqlalchemy.engine import Connection
 from ..errors import DatasetError, UsageError
 from . import database as db
 from . import journal, native
-from .journal import Author, Change, Kind
+from .journal import Author, Change, Kind, Record
 from .records import now
 from .refusals import Conflict, Unknown
 
@@ -112,11 +112,12 @@ class Store:
             batch: records of one batch that follow each other are undone together.
             steps: of an undo or redo, filled in the block: the records it takes back or repeats.
         """
+        record = Record(author, kind, label, batch, [] if steps is None else steps)
         with self._writer, db.writing(self._engine) as connection:
-            change = Change(connection, journal.latest(connection) + 1, clip)
+            change = Change(connection, journal.latest(connection) + 1, clip, record)
             yield change
             if change.entries or kind in ("undo", "redo"):
-                journal.append(change, author, kind, label, batch, steps or [])
+                journal.append(change, record)
             else:
                 change.seq -= 1
 
@@ -208,8 +209,7 @@ class Store:
         self, key: int, first: int = 0, last: int | None = None, objects: Sequence[str] | None = None
     ) -> Iterator[Row]:
         """Masks of a clip by frame, then object, one at a time; of frames ``first`` to ``last``, both included."""
-        columns = [c for c in db.mask.columns if c.computed is None]
-        query = sa.select(*columns).where(db.mask.c.clip == key, db.mask.c.frame >= first)
+        query = sa.select(db.mask).where(db.mask.c.clip == key, db.mask.c.frame >= first)
         if last is not None:
             query = query.where(db.mask.c.frame <= last)
         if objects is not None:
@@ -223,8 +223,7 @@ class Store:
 
     def track(self, key: int, object_id: str) -> Iterator[Row]:
         """The masks of one object by frame, one at a time."""
-        columns = [c for c in db.mask.columns if c.computed is None]
-        query = sa.select(*columns).where(db.mask.c.clip == key, db.mask.c.object == object_id)
+        query = sa.select(db.mask).where(db.mask.c.clip == key, db.mask.c.object == object_id)
         with self.reading() as connection:
             result = connection.execution_options(yield_per=500).execute(query.order_by(db.mask.c.frame))
             for row in result.mappings():

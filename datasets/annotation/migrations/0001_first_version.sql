@@ -129,8 +129,9 @@ CREATE TABLE mask (
     model TEXT NOT NULL,
     reviewed BOOLEAN NOT NULL,
     revision INTEGER NOT NULL,
-    absent BOOLEAN GENERATED ALWAYS AS (counts = ''),
-    PRIMARY KEY (clip, frame, object)
+    absent BOOLEAN NOT NULL,
+    PRIMARY KEY (clip, frame, object),
+    CHECK (absent = (counts = ''))
 )
  WITHOUT ROWID;
 
