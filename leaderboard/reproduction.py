@@ -21,7 +21,6 @@ from .opening import RunLike, open_result
 
 #: What reproducing a cell meets, the plainest obstacle first.
 STATES = {
-    "not supported": "rvos has no loader and no protocol for this dataset",
     "server only": "the ground truth is on a server",
     "data changed since": "the released data are no longer those of the paper",
     "local ground truth only": "scored locally with masks that became public later; the server is closed",
@@ -39,13 +38,15 @@ class Place:
 
     Attributes:
         id: as published rows name it.
-        dataset: what ``rvos.load`` calls it; empty where rvos does not know it.
+        dataset: what ``rvos.load`` calls it.
         title: column heading.
         protocols: under which a run is comparable; the first is the one to use.
         version: of the data that the table is about; None where any will do.
         states: what holds for every cell.
         measured_title: heading of the measured columns.
         note: one sentence on the data.
+        metrics: what is measured; the first has a column of differences.
+        folder: where the commands say that the data lie, below ``data``; the dataset's name where empty.
     """
 
     id: str
@@ -56,6 +57,34 @@ class Place:
     states: tuple[str, ...] = ()
     measured_title: str = "measured"
     note: str = ""
+    metrics: tuple[str, ...] = ("J&F", "J", "F")
+    folder: str = ""
+
+    @property
+    def root(self) -> str:
+        """The ``--root`` of the commands."""
+        return f"data/{self.folder or self.dataset.split('/')[0]}"
+
+
+def _reason_seg(published: str, split: str) -> Place:
+    return Place(
+        f"reasonseg/{published}",
+        f"reasonseg/{split}",
+        f"ReasonSeg {published}",
+        ("reasonseg@1", "reasonseg@videolisa"),
+        note="VideoLISA's script counts every copy of an image, as reasonseg@videolisa does, and on several GPUs also "
+        "repeats some images.",
+        metrics=("gIoU", "cIoU"),
+    )
+
+
+def _ref_coco(name: str, published: str, split: str) -> Place:
+    title = name.replace("refcoco", "refCOCO")
+    protocols = ("refcoco@1", "refcoco@videolisa")
+    dataset = f"{name}/{split}"
+    return Place(
+        f"{name}/{published}", dataset, f"{title} {published}", protocols, metrics=("cIoU",), folder="refer_seg"
+    )
 
 
 _HUNGARIAN = ("davis17-hungarian-4ann@1", "davis17-hungarian-4ann@referformer")
@@ -91,6 +120,18 @@ _PLACES = {
         note="The files were replaced on 2024-12-27, after the paper. A run's fingerprint tells which were used.",
     ),
 }
+_PLACES |= {
+    place.id: place
+    for place in (
+        _reason_seg("val", "val"),
+        _reason_seg("test", "test"),
+        _reason_seg("test/short query", "test-short"),
+        _reason_seg("test/long query", "test-long"),
+        *(_ref_coco(name, part, part) for name in ("refcoco", "refcoco+") for part in ("val", "testA", "testB")),
+        _ref_coco("refcocog", "val(U)", "val"),
+        _ref_coco("refcocog", "test(U)", "test"),
+    )
+}
 
 _WEIGHTS = "ZechenBai/VideoLISA-3.8B"
 
@@ -100,7 +141,7 @@ class Measured:
     """What a run measured for a cell.
 
     Attributes:
-        values: J&F, J and F in percent; half_widths: of their 95 % intervals.
+        values: the protocol's metrics in percent; half_widths: of their 95 % intervals.
         protocol: its id.
         data: version and start of the fingerprint.
         coverage: how many units were scored, of how many, over how much of the data.
@@ -279,8 +320,6 @@ def _cell(row: Row, place: Place, findings: Sequence[Finding], number: int) -> C
 
 
 def _states(row: Row, place: Place) -> tuple[str, ...]:
-    if not place.dataset:
-        return ("not supported",)
     states = (*place.states, *(() if _released(row) else ("weights absent",)))
     return states or ("reproducible",)
 
@@ -293,11 +332,9 @@ def _released(row: Row) -> bool:
 
 def _commands(row: Row, place: Place, states: Sequence[str], number: int) -> tuple[str, ...]:
     """The commands that fill the cell, each complete in itself."""
-    if not place.dataset:
-        return ()
-    name = place.dataset.split("/")[0]
-    slug = re.sub(r"[^a-z0-9.]+", "-", f"{row.label}-{place.dataset}".lower()).strip("-")
-    root, run = f"--root data/{name}", f"runs/{slug}"
+    named = f"{row.label}-{place.dataset}".lower().replace("+/", "-plus/")
+    slug = re.sub(r"[^a-z0-9.]+", "-", named).strip("-")
+    root, run = f"--root {place.root}", f"runs/{slug}"
     if not place.protocols:
         return (f"rvos predict videolisa:{_WEIGHTS} {place.dataset} {root} --out {run}",) if _released(row) else ()
     table = f'rvos reproduce videolisa --table {number} --run "{row.label}={run}"'
@@ -309,9 +346,7 @@ def _commands(row: Row, place: Place, states: Sequence[str], number: int) -> tup
 
 
 def _place(place_id: str) -> Place:
-    name, _, split = place_id.partition("/")
-    titles = {"reasonseg": "ReasonSeg", "refcoco": "refCOCO", "refcoco+": "refCOCO+", "refcocog": "refCOCOg"}
-    return _PLACES.get(place_id) or Place(place_id, "", f"{titles.get(name, name)} {split}")
+    return _PLACES[place_id]
 
 
 @cache
@@ -341,14 +376,14 @@ def _with_runs(
             continue
         if label and not any(_label(line) == label for line in lines):
             raise UnknownNameError("row of the table", label, {_label(line) for line in lines if line.cells})
-        lines = _put(lines, label or _own_label(result), place, _measured(result))
+        lines = _put(lines, label or _own_label(result, lines), place, _measured(result))
     return lines, refused
 
 
 def _fits(result: Result, places: Sequence[Place]) -> tuple[Place | None, str]:
     """The place whose dataset, split, data version and protocol are the run's, or why there is none."""
     dataset, protocol = result.dataset, result.protocol.id
-    place = next((p for p in places if p.dataset and p.dataset == dataset.id), None)
+    place = next((p for p in places if p.dataset == dataset.id), None)
     if place is None:
         shown = ", ".join(p.title for p in places)
         return None, f"it is on {dataset.id}, and this table has {shown}; other splits are never put in."
@@ -381,19 +416,21 @@ def _label(line: Line) -> str:
     return row.label if row else line.stub[0]
 
 
-def _own_label(result: Result) -> str:
+def _own_label(result: Result, lines: Sequence[Line]) -> str:
+    """The row of a run that named none: that of the released weights where they made it, else its predictor's."""
     predictor = result.record.predictor
     if predictor is None:
         path = result.record.predictions.path if result.record.predictions else ""
         return Path(path).name or "predictions"
     if predictor.name == "videolisa" and str(predictor.arguments.get("path", "")).endswith("VideoLISA-3.8B"):
-        return "VideoLISA-3.8B (One-Token-Seg-All)"
+        rows = [cell.row for line in lines for cell in line.cells.values() if cell.row and _released(cell.row)]
+        return rows[0].label if rows else "VideoLISA-3.8B (One-Token-Seg-All)"
     return predictor.name
 
 
 def _measured(result: Result) -> Measured:
     summary = result.summary
-    values = {"J&F": summary.J_and_F, "J": summary.J, "F": summary.F}
+    values = summary.values
     missing = len(result.missing())
     scored = f"{summary.n_counted} of {len(result.scores)} units counted, {missing} incomplete"
     return Measured(

@@ -18,7 +18,6 @@ from ..benchmarks.results import Table
 from .latex import latex_command, latex_text
 from .reproduction import STATES, Cell, Line, PaperTable, Place
 
-MEASURED = ("J&F", "J", "F")
 _DASH = "–"
 #: So many rows are named in one line; the JSON form has every cell by itself.
 _MOST_NAMES = 3
@@ -56,14 +55,14 @@ def grid(table: PaperTable) -> Grid:
     heads = list(table.stub)
     for place in table.places:
         published, measured = table.metrics[place.id], _measured_heads(place)
-        top += [(place.title, len(published))] + ([(place.measured_title, len(measured))] if measured else [])
+        top += [(place.title, len(published)), (place.measured_title, len(measured))]
         heads += [*published, *measured]
     rows = tuple((line.group, tuple(_grid_row(table, line, footnotes))) for line in table.lines)
     return Grid(tuple(top), tuple(heads), rows, tuple(footnotes))
 
 
 def _measured_heads(place: Place) -> tuple[str, ...]:
-    return (*MEASURED, "ΔJ&F") if place.dataset else ()
+    return (*place.metrics, f"Δ{place.metrics[0]}")
 
 
 def _grid_row(table: PaperTable, line: Line, footnotes: dict[str, int]) -> Iterator[GridCell]:
@@ -73,10 +72,9 @@ def _grid_row(table: PaperTable, line: Line, footnotes: dict[str, int]) -> Itera
         marks = tuple(footnotes.setdefault(text, len(footnotes) + 1) for text in _remarks(cell))
         for i, metric in enumerate(table.metrics[place.id]):
             yield GridCell(_printed(cell.metrics.get(metric)), marks if i == 0 else ())
-        if place.dataset:
-            yield from (GridCell(_value(cell, metric)) for metric in MEASURED)
-            difference = cell.difference("J&F")
-            yield GridCell(_DASH if difference is None else f"{difference:+.2f}")
+        yield from (GridCell(_value(cell, metric)) for metric in place.metrics)
+        difference = cell.difference(place.metrics[0])
+        yield GridCell(_DASH if difference is None else f"{difference:+.2f}")
 
 
 def _remarks(cell: Cell) -> list[str]:
@@ -149,7 +147,7 @@ def commands(table: PaperTable) -> list[str]:
 def _pattern(table: PaperTable, cell: Cell) -> tuple[str, str]:
     """How masks that somebody has are scored and put into a row."""
     place = cell.place
-    data = f"{place.dataset} --root data/{place.dataset.split('/')[0]}"
+    data = f"{place.dataset} --root {place.root}"
     score = f"rvos evaluate {data} --predictions MASKS --protocol {place.protocols[0]} --out RUN"
     return score, f'rvos reproduce {table.paper} --table {table.name.split()[-1]} --run "ROW=RUN"'
 

@@ -17,7 +17,7 @@ from toyset import ToyDataset
 
 from rvos.benchmarks.evaluator import Evaluator
 from rvos.benchmarks.results import Result
-from rvos.benchmarks.runs import PredictorRecord
+from rvos.benchmarks.runs import PredictorRecord, ValueRecord
 from rvos.datasets.errors import UnknownNameError, UsageError
 from rvos.leaderboard.literature import load_source
 from rvos.leaderboard.reproduction import STATES, PaperTable, reproduce
@@ -118,9 +118,7 @@ def test_every_cell_says_how_reproducible_it_is(tables: dict[int, PaperTable]) -
     assert final["ref-youtube-vos/valid"].states == ("local ground truth only",)
     for table in tables.values():
         for _, cell in table.cells():
-            assert bool(cell.commands) == bool(cell.place.protocols or "weights absent" not in cell.states) or (
-                "not supported" in cell.states
-            )
+            assert bool(cell.commands) == bool(cell.place.protocols or "weights absent" not in cell.states)
 
 
 def test_commands_of_cells_are_commands_of_rvos(tables: dict[int, PaperTable]) -> None:
@@ -157,6 +155,31 @@ def test_a_run_stands_beside_the_published_number(scored: Result) -> None:
     cell = next(line for line in found.lines if line.stub == (label,)).cells["mevis/valid_u"]
     assert cell.difference("J&F") == pytest.approx(100 - 51.7)
     assert "100.00" in found.render("markdown") and "+48.30" in found.render("markdown")
+
+
+@pytest.mark.parametrize(
+    ("number", "dataset", "protocol", "published", "metrics"),
+    [
+        (4, "reasonseg/val", "reasonseg@1", "reasonseg/val", ("gIoU", "cIoU")),
+        (4, "reasonseg/test-short", "reasonseg@videolisa", "reasonseg/test/short query", ("gIoU", "cIoU")),
+        (7, "refcoco+/testA", "refcoco@1", "refcoco+/testA", ("cIoU",)),
+        (7, "refcocog/val", "refcoco@1", "refcocog/val(U)", ("cIoU",)),
+    ],
+)
+def test_image_benchmarks_are_measured_by_their_own_metrics(
+    number: int, dataset: str, protocol: str, published: str, metrics: tuple[str, ...], scored: Result
+) -> None:
+    released = PredictorRecord(name="videolisa", arguments={"path": "ZechenBai/VideoLISA-3.8B"})
+    run = as_run(scored, dataset, protocol, predictor=released)
+    values = {"gIoU": ValueRecord(value=0.5, half_width=0.01), "cIoU": ValueRecord(value=0.625)}
+    summary = run.summary.model_copy(update={"values": values})
+    run = Result(run.record.model_copy(update={"summary": summary}), run.scores)
+    table = reproduce("videolisa", number, [run])
+    (cell,) = [c for _, c in table.cells() if c.measured]
+    assert cell.place.id == published and cell.place.metrics == metrics and cell.states == ("reproducible",)
+    assert cell.difference("cIoU") == pytest.approx(62.5 - (cell.metrics["cIoU"] or 0))
+    text = table.render("markdown")
+    assert "62.50" in text and ("50.00 ±1.00" in text) == ("gIoU" in metrics) and f"Δ{metrics[0]}" in text
 
 
 def labelled(result: Result, label: str) -> Result:
