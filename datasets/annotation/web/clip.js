@@ -30,6 +30,7 @@ export class Clip extends EventTarget {
     this.path = `clips/${key}`;
     this.frames = new Map(); // frame -> Map(object id -> mask), the least recently used first
     this.asked = new Map(); // first frame of a window -> promise
+    this.leaving = new AbortController(); // gives up the windows around a frame that was left
     this.queue = [];
     this.failures = 0;
     this.sending = false;
@@ -82,31 +83,41 @@ export class Clip extends EventTarget {
     while (!this.closed.signal.aborted) {
       const masks = this.masksNow(frame);
       if (masks) return masks;
-      await this.askWindow(frame);
+      await (this.asked.get(windowOf(frame)) ?? this.readWindow(frame, frame)); // the one that is looked at comes first
     }
     return new Map();
   }
 
+  /** Gives up what was asked for ahead: the frame is somewhere else now. */
+  leave() {
+    this.leaving.abort();
+    this.leaving = new AbortController();
+    this.asked.clear();
+  }
+
   /** Asks for the masks around `frame` ahead of need; failures show when the frame is opened. */
   prefetchMasks(frame, direction) {
-    const ahead = Math.min(this.info.n_frames - 1, Math.max(0, frame + (direction < 0 ? -8 : 8)));
-    if (!this.masksNow(ahead)) this.askWindow(ahead).catch((error) => this.emit("lost", error));
+    for (const distance of [1, 8]) {
+      const ahead = Math.min(this.info.n_frames - 1, Math.max(0, frame + (direction < 0 ? -distance : distance)));
+      if (!this.masksNow(ahead)) this.askWindow(ahead).catch((error) => error.name === "AbortError" || this.emit("lost", error));
+    }
   }
 
   askWindow(frame) {
-    const first = Math.floor(frame / WINDOW) * WINDOW;
+    const first = windowOf(frame);
     const known = this.asked.get(first);
     if (known) return known;
-    const promise = this.readWindow(first, Math.min(first + WINDOW, this.info.n_frames) - 1, frame)
+    const promise = this.readWindow(first, Math.min(first + WINDOW, this.info.n_frames) - 1, this.leaving.signal)
       .finally(() => this.asked.get(first) === promise && this.asked.delete(first));
     this.asked.set(first, promise);
     return promise;
   }
 
-  async readWindow(first, last) {
+  async readWindow(first, last, left = this.closed.signal) {
+    const signal = AbortSignal.any([this.closed.signal, left]);
     const { epoch } = this;
     for (let next = first; next !== null && next <= last;) {
-      const answer = await api.get(`${this.path}/masks${api.query({ first: next, last })}`, { signal: this.closed.signal });
+      const answer = await api.get(`${this.path}/masks${api.query({ first: next, last })}`, { signal });
       if (epoch !== this.epoch) return;
       for (let frame = answer.first; frame <= answer.last; frame++) this.keep(frame, answer.frames[frame] ?? {}, answer.seq);
       next = answer.next ?? null;
@@ -140,9 +151,10 @@ export class Clip extends EventTarget {
   }
 
   annotated(object) {
-    let count = 0;
-    for (const code of this.objects.get(object)?.codes ?? []) count += code !== UNKNOWN;
-    return count;
+    const track = this.objects.get(object);
+    if (!track) return 0;
+    track.count ??= track.codes.reduce((count, code) => count + (code !== UNKNOWN), 0);
+    return track.count;
   }
 
   // Writing -----------------------------------------------------------------------------------------------------------
@@ -166,7 +178,9 @@ export class Clip extends EventTarget {
 
   setCode(object, frame, code) {
     const track = this.objects.get(object);
-    if (track) track.codes[frame] = code.charCodeAt(0);
+    if (!track) return;
+    track.codes[frame] = code.charCodeAt(0);
+    track.count = null;
   }
 
   /** Queues a transaction; resolves to the server's answer, or null where the person took the other version. */
@@ -392,6 +406,8 @@ export class Clip extends EventTarget {
     this.closed.abort();
   }
 }
+
+const windowOf = (frame) => Math.floor(frame / WINDOW) * WINDOW;
 
 /** Some imported sentences have a mask of their own, which is no object to draw or to choose. */
 const isObject = (row) => row.role !== "target";

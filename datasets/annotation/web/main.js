@@ -41,6 +41,7 @@ async function start() {
     return void showDoor(error);
   }
   window.addEventListener("hashchange", route);
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => app.screen?.themed?.());
   window.addEventListener("unhandledrejection", (event) => failed(event.reason));
   route();
 }

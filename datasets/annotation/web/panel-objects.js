@@ -39,10 +39,21 @@ export class ObjectsPanel {
       shown.set(object.id, old?.state === state ? old : this.row(object, i, state));
     });
     const typing = this.list.contains(document.activeElement) && document.activeElement.matches("input");
+    if (!typing) this.place(shown);
     this.rows = shown;
-    if (!typing) this.list.replaceChildren(...[...shown.values()].map((r) => r.node));
-    shown.get(selected)?.node.scrollIntoView({ block: "nearest" });
+    if (this.lastSelected !== selected) shown.get(selected)?.node.scrollIntoView({ block: "nearest" });
+    this.lastSelected = selected;
     this.showFrame();
+    this.showAmounts();
+  }
+
+  /** Puts rows into the list; where only some changed, only those are touched. */
+  place(shown) {
+    const before = [...this.rows.keys()];
+    const after = [...shown.keys()];
+    const same = this.list.children.length === before.length && before.length === after.length && after.every((id, i) => id === before[i]);
+    if (!same) return void this.list.replaceChildren(...[...shown.values()].map((r) => r.node));
+    for (const [id, row] of shown) if (row !== this.rows.get(id)) this.rows.get(id).node.replaceWith(row.node);
   }
 
   row(object, i, state) {
@@ -129,7 +140,6 @@ export class ObjectsPanel {
         dot.title = `This frame: ${ORIGINS[code][0]}`;
       }
     }
-    this.showAmounts();
   }
 
   showAmounts() {

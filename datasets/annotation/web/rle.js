@@ -85,23 +85,21 @@ export function areaOfRuns(runs) {
   return area;
 }
 
-/** Smallest rectangle [x, y, width, height] around the pixels that are set, or null. */
-export function boxOfRuns(runs, height) {
+/** The uppermost pixel that is set, [x, y], the leftmost of them; or null. */
+export function topOfRuns(runs, height) {
   let at = 0;
-  let [left, right, top, bottom] = [Infinity, -1, Infinity, -1];
+  let top = null;
   for (let i = 0; i < runs.length; i++) {
-    const length = runs[i];
-    if (i & 1 && length) {
-      const first = Math.floor(at / height);
-      const last = Math.floor((at + length - 1) / height);
-      left = Math.min(left, first);
-      right = Math.max(right, last);
-      top = Math.min(top, first === last ? at - first * height : 0);
-      bottom = Math.max(bottom, first === last ? at + length - 1 - first * height : height - 1);
+    const end = at + runs[i];
+    if (i & 1 && end > at) {
+      const x = Math.floor(at / height);
+      const y = at - x * height;
+      if (!top || y < top[1]) top = [x, y];
+      if (end > (x + 1) * height && top[1] > 0) top = [x + 1, 0]; // it goes on at the top of the next column
     }
-    at += length;
+    at = end;
   }
-  return right < 0 ? null : [left, top, right - left + 1, bottom - top + 1];
+  return top;
 }
 
 /** Whether pixel (x, y) is set. */

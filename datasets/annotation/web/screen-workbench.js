@@ -18,6 +18,9 @@ import { askConflict } from "./conflict.js";
 
 const BRUSHES = [1, 2, 3, 4, 6, 8, 11, 14, 18, 24, 32, 42, 56, 74, 100, 140];
 
+const JUMP = 24; // frames; a longer way is a jump, and who jumps may jump again:
+const REST = 200; // neighbours are fetched after so many milliseconds of rest
+
 export async function workbenchScreen(app, key, frame, sentence) {
   const [clip, list] = await Promise.all([Clip.open(Number(key)), api.get("clips")]);
   const bench = new Workbench(app, clip, list.clips);
@@ -245,8 +248,10 @@ class Workbench {
     const last = this.clip.info.n_frames - 1;
     frame = Math.max(0, Math.min(last, Math.round(frame) || 0));
     if (this.stage.tool?.open) this.stage.tool.up?.();
+    const jump = Math.abs(frame - this.frame) > JUMP;
     this.direction = frame < this.frame ? -1 : 1;
     this.frame = frame;
+    if (jump) this.clip.leave();
     this.tools.wand?.reset();
     this.showFrame();
     const [picture, masks] = [this.cache.peek(frame), this.clip.masksNow(frame)];
@@ -255,7 +260,13 @@ class Workbench {
       this.paintMasks();
       this.stage.onDrawn = () => this.measured(asked, frame);
     } else await this.gotoWhenHere(frame);
-    if (this.frame !== frame) return;
+    clearTimeout(this.resting);
+    if (jump) this.resting = setTimeout(() => this.prefetch(frame), REST);
+    else this.prefetch(frame);
+  }
+
+  prefetch(frame) {
+    if (this.frame !== frame || this.aborts.signal.aborted) return;
     this.cache.prefetch(frame, this.direction);
     this.clip.prefetchMasks(frame, this.direction);
   }
@@ -370,6 +381,7 @@ class Workbench {
     this.showTracks();
     this.showOrigin();
     this.objects.showFrame();
+    this.objects.showAmounts();
     this.checks.later();
   }
 

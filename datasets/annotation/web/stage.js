@@ -4,10 +4,11 @@
 // contiguous, and drawn through a transform that swaps the axes.
 
 import { inkOn, pixel, rgb } from "./colours.js";
-import { boxOfRuns } from "./rle.js";
+import { runsOfMask, topOfRuns } from "./rle.js";
 
 const FILL = 105; // alpha of the inside at full opacity
-const QUIET = 70;
+const QUIET = 70; // of what the sentence in hand does not mean
+const OWN = 150; // of the object in hand
 
 export class Stage {
   /** @param {HTMLCanvasElement} canvas */
@@ -66,58 +67,64 @@ export class Stage {
     if (!this.size) return;
     const { pixels, image, context } = this.others;
     pixels.fill(0);
-    for (const { runs, colour, quiet } of this.objects) this.paintRuns(pixels, runs, rgb(colour), quiet ? QUIET : FILL);
+    for (const { runs, colour, quiet } of this.objects) {
+      const value = rgb(colour);
+      this.paintRuns(pixels, runs, pixel(value, 255), this.inside(value, quiet ? QUIET : FILL));
+    }
     context.putImageData(image, 0, 0);
     this.redraw();
   }
 
-  paintRuns(pixels, runs, colour, alpha) {
-    const { height } = this.size;
-    const { scratch, options } = this;
-    const edge = pixel(colour, 255);
-    const inside = pixel(colour, options.contour ? 0 : Math.round(alpha * options.opacity));
-    let at = 0;
-    for (let i = 0; i < runs.length; i++) {
-      if (i & 1) scratch.fill(1, at, at + runs[i]);
-      at += runs[i];
-    }
-    at = 0;
-    for (let i = 0; i < runs.length; i++) {
-      const end = at + runs[i];
-      if (i & 1) {
-        for (let k = at; k < end; k++) {
-          const border = !scratch[k - height] || !scratch[k + height] || k === at || k === end - 1 || k % height === 0 || k % height === height - 1;
-          if (border) pixels[k] = edge;
-          else if (inside >>> 24) pixels[k] = pixels[k] ? mixed(pixels[k], inside) : inside;
-        }
-      }
-      at = end;
-    }
-    at = 0;
-    for (let i = 0; i < runs.length; i++) {
-      if (i & 1) scratch.fill(0, at, at + runs[i]);
-      at += runs[i];
-    }
+  inside(colour, alpha) {
+    return this.options.contour ? 0 : pixel(colour, Math.round(alpha * this.options.opacity));
   }
 
-  paintOwn(rectangle = null) {
+  /** Pixels on the rim of the runs become `edge`, the others `inside`, mixed with what is there. */
+  paintRuns(pixels, runs, edge, inside) {
+    const { height } = this.size;
+    const { scratch } = this;
+    eachRun(runs, (from, to) => scratch.fill(1, from, to));
+    eachRun(runs, (from, to) => {
+      if (Math.floor(from / height) !== Math.floor((to - 1) / height)) this.markRowEnds(from, to, pixels, edge);
+      for (let k = from; k < to; k++) {
+        if (k === from || k === to - 1 || !scratch[k - height] || !scratch[k + height]) pixels[k] = edge;
+        else if (inside && pixels[k] !== edge) pixels[k] = pixels[k] ? mixed(pixels[k], inside) : inside;
+      }
+    });
+    eachRun(runs, (from, to) => scratch.fill(0, from, to));
+  }
+
+  /** A run over several columns touches the upper and the lower border of the picture. */
+  markRowEnds(from, to, pixels, edge) {
+    const { height } = this.size;
+    for (let k = (Math.floor(from / height) + 1) * height; k < to; k += height) pixels[k - 1] = pixels[k] = edge;
+  }
+
+  ownColours() {
+    const colour = rgb(this.active.colour);
+    return [pixel(colour.map((v) => Math.round(v * 0.35 + 255 * 0.65)), 255), this.inside(colour, OWN)];
+  }
+
+  /** Paints the whole mask in hand. */
+  paintOwn() {
     if (!this.size) return;
+    const { pixels, image, context } = this.own;
+    pixels.fill(0);
+    if (this.active) this.paintRuns(pixels, runsOfMask(this.active.mask), ...this.ownColours());
+    context.putImageData(image, 0, 0);
+    this.redraw();
+  }
+
+  /** Paints the mask in hand inside a rectangle. */
+  paintOwnInside(rectangle) {
     const { height, width } = this.size;
     const { pixels, image, context } = this.own;
-    const area = rectangle
-      ? { left: Math.max(0, rectangle.left - 1), top: Math.max(0, rectangle.top - 1), right: Math.min(width, rectangle.right + 1), bottom: Math.min(height, rectangle.bottom + 1) }
-      : { left: 0, top: 0, right: width, bottom: height };
-    if (!this.active) {
-      pixels.fill(0);
-      context.putImageData(image, 0, 0);
-      return void this.redraw();
-    }
     const { mask } = this.active;
-    const colour = rgb(this.active.colour);
-    const edge = pixel(colour.map((v) => Math.round(v * 0.35 + 255 * 0.65)), 255);
-    const inside = pixel(colour, this.options.contour ? 0 : Math.round(150 * this.options.opacity));
-    for (let x = area.left; x < area.right; x++) {
-      for (let y = area.top; y < area.bottom; y++) {
+    const [edge, inside] = this.ownColours();
+    const [left, right] = [Math.max(0, rectangle.left - 1), Math.min(width, rectangle.right + 1)];
+    const [top, bottom] = [Math.max(0, rectangle.top - 1), Math.min(height, rectangle.bottom + 1)];
+    for (let x = left; x < right; x++) {
+      for (let y = top; y < bottom; y++) {
         const k = x * height + y;
         if (!mask[k]) pixels[k] = 0;
         else {
@@ -126,13 +133,13 @@ export class Stage {
         }
       }
     }
-    context.putImageData(image, 0, 0, area.top, area.left, area.bottom - area.top, area.right - area.left);
+    context.putImageData(image, 0, 0, top, left, bottom - top, right - left);
     this.redraw();
   }
 
   /** The mask in hand changed inside `rectangle`. */
   touch(rectangle) {
-    if (rectangle) this.paintOwn(rectangle);
+    if (rectangle && this.active) this.paintOwnInside(rectangle);
   }
 
   // View --------------------------------------------------------------------------------------------------------------
@@ -233,19 +240,19 @@ export class Stage {
     const labelled = this.objects.length > 40 ? [] : this.objects;
     const ratio = window.devicePixelRatio || 1;
     for (const object of labelled) {
-      object.box ??= boxOfRuns(object.runs, this.size.height);
-      if (object.box) this.drawLabel(object, object.box, ratio);
+      object.top ??= topOfRuns(object.runs, this.size.height);
+      if (object.top) this.drawLabel(object, object.top, ratio);
     }
   }
 
-  drawLabel({ number, colour, quiet }, [left, top], ratio) {
+  drawLabel({ number, colour, quiet }, [x0, y0], ratio) {
     const { context } = this;
     const text = String(number);
     context.globalAlpha = quiet ? 0.7 : 1;
     context.font = `600 ${11 * ratio}px system-ui, sans-serif`;
     const width = context.measureText(text).width + 8 * ratio;
-    const x = Math.min(Math.max(this.view.x + left * this.view.scale, 2), this.canvas.width - width - 2);
-    const y = Math.max(this.view.y + top * this.view.scale - 17 * ratio, 2);
+    const x = Math.min(Math.max(this.view.x + x0 * this.view.scale - width / 2, 2), this.canvas.width - width - 2);
+    const y = Math.max(this.view.y + y0 * this.view.scale - 18 * ratio, 2);
     context.fillStyle = colour;
     context.beginPath();
     context.roundRect(x, y, width, 15 * ratio, 4 * ratio);
@@ -309,6 +316,15 @@ export class Stage {
     this.closed = true; // an answer that comes late must not draw a picture that is gone
     this.observer.disconnect();
     if (this.scheduled) cancelAnimationFrame(this.scheduled);
+  }
+}
+
+function eachRun(runs, action) {
+  let at = 0;
+  for (let i = 0; i < runs.length; i++) {
+    const end = at + runs[i];
+    if (i & 1 && end > at) action(at, end);
+    at = end;
   }
 }
 
