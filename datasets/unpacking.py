@@ -283,12 +283,33 @@ def _ref_davis17(folder: Path) -> str | None:
     return _ref_youtube_vos(folder)
 
 
+def _revos(folder: Path) -> str | None:
+    if any(folder.glob("meta_expressions_*_.json")) or (folder / "mask_dict.json").is_file():
+        return "."
+    return folder.name if folder.name == "JPEGImages" else None
+
+
+def _long_rvos(folder: Path) -> str | None:
+    is_split = folder.name in ("train", "valid", "test")
+    return folder.name if is_split and (folder / "meta_expressions.json").is_file() else None
+
+
+def _groundmore(folder: Path) -> str | None:
+    if any(folder.glob("*_v2.json")):
+        return "."
+    has_clips = folder.name == "annotations" and any(folder.glob("*_[0-9][0-9][0-9][0-9]_[0-9][0-9][0-9][0-9]"))
+    return folder.name if has_clips else None
+
+
 #: dataset -> which place below the root a folder is, None where it is none
 _PLACES: dict[str, Callable[[Path], str | None]] = {
     "reasonvos": _reasonvos,
     "mevis": _mevis,
     "ref-youtube-vos": _ref_youtube_vos,
     "ref-davis17": _ref_davis17,
+    "revos": _revos,
+    "long-rvos": _long_rvos,
+    "groundmore": _groundmore,
 }
 
 

@@ -53,7 +53,10 @@ def test_davis_in_three_archives(layouts: Path, tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "s.zip", "t.zip", "u.zip"]
 
 
-@pytest.mark.parametrize("layout", ["reasonvos", "mevis", "ref-youtube-vos", "ref-davis17"])
+LAYOUTS = ("reasonvos", "mevis", "ref-youtube-vos", "ref-davis17", "revos", "long-rvos", "groundmore")
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
 def test_folders_around_do_not_matter(layouts: Path, layout: str, tmp_path: Path) -> None:
     archive = tar_of(tmp_path / "a.tar.gz", layouts / layout, "./some/Folder v2")
     done = unpack(layout, [archive], tmp_path / "out")
