@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -111,9 +111,13 @@ def view(folder: Path | str, frames: How = "link") -> tuple[AnnotationProject, d
 
 
 def verify(done: Export) -> CheckReport:
-    """Open what was written and look at every mask and the headers of the frames, as ``rvos datasets check`` does."""
+    """Open what was written and look at every mask and the headers of the frames, as ``rvos datasets check`` does.
+
+    That there are other counts than the benchmark published is no problem of a view of something else.
+    """
     dataset = load("annotation" if done.target == NATIVE else done.target, done.root)
-    return check_dataset(dataset, "header")
+    found = check_dataset(dataset, "header")
+    return replace(found, problems=tuple(p for p in found.problems if p.code != "counts-differ"))
 
 
 class _View(AnnotationProject):

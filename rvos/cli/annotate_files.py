@@ -165,10 +165,8 @@ def merge(
         return
     for conflict in done.conflicts:
         typer.echo(str(conflict))
-    typer.echo(
-        f"{done.n_clips} clips, {done.n_objects} objects, {done.n_expressions} sentences; "
-        f"{len(done.conflicts)} conflicts, both sides kept"
-    )
+    conflicts = f"{len(done.conflicts)} conflicts, listed above" if done.conflicts else "no conflicts"
+    typer.echo(f"{done.n_clips} clips, {done.n_objects} objects, {done.n_expressions} sentences; {conflicts}")
     typer.echo(str(done.root))
 
 
