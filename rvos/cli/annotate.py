@@ -92,7 +92,10 @@ def serve(
             import webbrowser
 
             webbrowser.open(link)
-        run(app, socket)
+        try:
+            run(app, socket)
+        except KeyboardInterrupt:
+            print("Stopped. Everything that was acknowledged is saved.")
 
 
 @app.command(epilog="Example: rvos annotate invite my-set --annotator Ana --role blind")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import annotationclient
@@ -45,6 +46,14 @@ def test_every_route_says_who_may_call_it(app: Any) -> None:
     assert len(listed) > 30
     for method, path, endpoint in listed:
         assert (method, path) in OPEN_TO_ALL or getattr(endpoint, "roles", ()), f"{method} {path} has no roles"
+
+
+def test_every_route_is_described(app: Any) -> None:
+    page_of_docs = Path(__file__).resolve().parents[3] / "docs" / "annotate-server.md"
+    described = re.sub(r"\{\w+\}", "{}", page_of_docs.read_text(encoding="utf-8"))
+    for method, path, _ in endpoints(app):
+        short = re.sub(r"\{\w+(:\w+)?\}", "{}", path).removeprefix("/api/clips/{}")
+        assert f"{short}`" in described or f"{short}?" in described or f"{short} " in described, f"{method} {path}"
 
 
 def test_routes_of_no_module_are_forgotten(app: Any) -> None:
@@ -146,6 +155,21 @@ def test_the_blind_pick_from_one_frame_then_from_the_video(owner: Page, app: Any
     revision = owner.get("/api/clips/1")["expressions"][0]["revision"]
     owner.change({"op": "expression.set", "expression": "1", "text": "the one going right", "base": revision})
     assert blind.get("/api/blind/tasks")["done"] == 0
+
+
+def test_the_report_says_not_measured_until_people_measured(owner: Page, app: Any) -> None:
+    draw_two(owner)
+    before = owner.get("/api/report")
+    assert before["status"]["clips"][0]["n_asked"] == 4 and "not measured" in json.dumps(before["agreement"])
+    blind = page(app, "Bo", "blind")
+    for task in blind.get("/api/blind/tasks")["tasks"]:
+        told = blind.get(f"/api/blind/tasks/{task['id']}")
+        for stage in ("one-frame", "video"):
+            body = {"stage": stage, "choices": [told["candidates"][0]["choice"]], "none": False, "seconds": 1}
+            blind.post(f"/api/blind/tasks/{task['id']}/choice", body)
+    after = owner.get("/api/report")
+    assert after["agreement"] != before["agreement"]
+    assert next(p for p in after["status"]["people"] if p["id"] == "bo")["n_answers"] == 4
 
 
 def _choice_at(blind: Page, url: str, frame: int, mask: Any) -> str:
