@@ -34,20 +34,24 @@ class Instances:
     def __init__(self, dataset: RVOSDataset, video: Video) -> None:
         self._masklets = dataset.objects(video)
         self._places = {name: i for i, name in enumerate(video.frame_names)}
-        self._latest: tuple[str, dict[str, BitMask]] = ("", {})
+        self._latest: tuple[str, dict[str, BitMask], int] = ("", {}, 0)
 
     def at(self, name: str) -> dict[str, BitMask]:
         """The objects' masks in a frame by id."""
-        if self._latest[0] != name:
-            index = self._places[name]
-            masks = {i: packed_mask(masklet.source, index) for i, masklet in self._masklets.items()}
-            self._latest = (name, {i: mask for i, mask in masks.items() if mask is not None})
-        return self._latest[1]
+        return self._frame(name)[1]
 
     def area(self, name: str) -> int:
         """Pixels of any object in a frame."""
-        masks = list(self.at(name).values())
-        return int(np.count_nonzero(reduce(or_, masks).to_array())) if masks else 0
+        return self._frame(name)[2]
+
+    def _frame(self, name: str) -> tuple[str, dict[str, BitMask], int]:
+        if self._latest[0] != name:
+            index = self._places[name]
+            found = ((i, packed_mask(masklet.source, index)) for i, masklet in self._masklets.items())
+            masks = {i: mask for i, mask in found if mask is not None}
+            area = np.count_nonzero(reduce(or_, masks.values()).to_array()) if masks else 0
+            self._latest = (name, masks, int(area))
+        return self._latest
 
 
 @dataclass
