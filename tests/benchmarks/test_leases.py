@@ -109,9 +109,13 @@ def test_a_lock_that_nobody_gives_back_ends_with_a_clear_error(tmp_path: Path, m
         raise AssertionError("two hold the lock")
 
 
-def test_eight_workers_on_very_unequal_videos_are_idle_less_than_a_tenth_of_the_time(tmp_path: Path) -> None:
-    """Real claims by eight sessions against a simulated clock: who is free first asks for the next video."""
-    draw = random.Random(0)
+@pytest.mark.parametrize("seed", [0, 4, 5])
+def test_eight_workers_on_very_unequal_videos_are_idle_less_than_a_tenth_of_the_time(seed: int, tmp_path: Path) -> None:
+    """Real claims by eight sessions against a simulated clock: who is free first asks for the next video.
+
+    A video is never split: where one takes longer than an eighth of all, the others can only wait for it.
+    """
+    draw = random.Random(seed)
     todo = videos(80)
     costs = [int(10 * draw.lognormvariate(0, 1.2)) + 1 for _ in todo]
     assert max(costs) > 40 * min(costs)
@@ -128,6 +132,6 @@ def test_eight_workers_on_very_unequal_videos_are_idle_less_than_a_tenth_of_the_
             heapq.heappush(free, (now + of.pop(video.id), number))
         assert not of, "every video was handed out once"
         end = max(time for time, _ in free)
-        idle = 1 - sum(costs) / (8 * end)
-        assert idle < 0.1
+        shortest = max(max(costs), sum(costs) / 8)
+        assert 1 - shortest / end < 0.1
         assert all(next(worker, None) is None for worker in workers)
