@@ -153,7 +153,11 @@ def _check_folder(out: Path) -> None:
     """Nothing is put into a folder that is somebody else's. Raises RunError."""
     if is_run(out) or not out.exists():
         return
-    Run.check_empty(out)
+    try:
+        Run.check_empty(out)
+    except RunError:
+        if not is_run(out):  # else another process has begun it since
+            raise
 
 
 def _begin(run: Run, session: Session, dataset: RVOSDataset, videos: Sequence[Video], resume: Resume) -> list[Video]:
@@ -208,6 +212,7 @@ def _leave(work: Work, status: RunStatus, reason: str) -> None:
             work.run.save(status=status, reason=reason)
         if not others:
             work.session.clear()
+            work.run.clear_half_written()
 
 
 def _settle(work: Work) -> None:

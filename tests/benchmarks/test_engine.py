@@ -12,6 +12,7 @@ import pytest
 from toyset import HEIGHT, WIDTH, ToyDataset
 
 from rvos.baselines.oracles import Perfect
+from rvos.benchmarks import work
 from rvos.benchmarks.engine import predict
 from rvos.benchmarks.evaluator import evaluate
 from rvos.benchmarks.predictions import run_masks
@@ -251,6 +252,15 @@ def test_nothing_left_to_do_keeps_the_scores_of_the_run(tmp_path: Path) -> None:
     predict(Perfect(data), data, out=tmp_path / "run", progress=False)
     again = Run.open(tmp_path / "run").record
     assert again.status == "finished" and again.summary is not None and again.summary.J.value == 1
+
+
+def test_a_run_that_another_process_begins_at_this_moment_is_joined(
+    data: ToyDataset, reference: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predict(Model(data), data, out=tmp_path / "run", progress=False)
+    looks = iter([False])  # there is none yet; a moment later the folder holds one
+    monkeypatch.setattr(work, "is_run", lambda path: next(looks, True))
+    assert mask_files(predict(Model(data), data, out=tmp_path / "run", progress=False)) == reference
 
 
 def test_another_model_or_another_extent_does_not_continue_a_run(data: ToyDataset, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,8 @@ def begun(step: int, data: RVOSDataset, out: Path) -> int:
         Fatal(out, step).install()
         predict(Perfect(data), data, out=out, progress=False, predictor=RECORD)
         code = 0
+    except BaseException:
+        traceback.print_exc()
     finally:
         os._exit(code)
 
