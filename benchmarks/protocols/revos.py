@@ -98,6 +98,7 @@ class ReVOSStrict(PerExpressionProtocol):
     source = "this project"
     strict = True
     dataset_name = "revos"
+    entry: ClassVar[type[RobustEntry]] = RobustEntry
     metrics = (*J_AND_F, A, R, R_NO_TARGET)
     traits: ClassVar[Mapping[Trait, str]] = {
         **STRICT_TRAITS,
@@ -108,7 +109,7 @@ class ReVOSStrict(PerExpressionProtocol):
 
     def entries(self, dataset: RVOSDataset, samples: Sequence[Sample]) -> Sequence[Entry]:
         instances = Instances(dataset, samples[0].video)
-        return [RobustEntry(s, self.ground_truth(dataset, s), instances=instances) for s in samples]
+        return [self.entry(s, self.ground_truth(dataset, s), instances=instances) for s in samples]
 
     def score_video(
         self,
@@ -118,22 +119,20 @@ class ReVOSStrict(PerExpressionProtocol):
         per_frame: bool = False,
     ) -> list[UnitScore]:
         scores = super().score_video(dataset, video_id, predictions, per_frame)
-        return [_without_J(score) if score.unit.tags["type"] == NO_TARGET else score for score in scores]
+        return [self.judged(score) for score in scores]
+
+    def judged(self, score: UnitScore) -> UnitScore:
+        """The score, without J and F where nothing is meant."""
+        return replace(score, J=None, F=None) if score.unit.tags["type"] == NO_TARGET else score
 
     def failed(self, unit: Unit, reason: str) -> UnitScore:
-        score = super().failed(unit, reason)
-        if unit.tags["type"] == NO_TARGET:
-            return _without_J(replace(score, extras={"R-no-target": 0.0}))
-        return replace(score, extras={"A": 0.0, "R": 0.0})
+        values = ("R-no-target",) if unit.tags["type"] == NO_TARGET else ("A", "R")
+        return self.judged(replace(super().failed(unit, reason), extras=dict.fromkeys(values, 0.0)))
 
     def aggregate(self, scores: Sequence[UnitScore]) -> Summary:
         with_target = [s for s in scores if s.unit.tags["type"] != NO_TARGET]
         values = {**summaries.j_and_f(with_target), **{m.name: m.mean(scores) for m in (A, R, R_NO_TARGET)}}
         return summaries.summarise(scores, summaries.strict_warnings(scores), values=values)
-
-
-def _without_J(score: UnitScore) -> UnitScore:
-    return replace(score, J=None, F=None)
 
 
 # As VISA's script -----------------------------------------------------------------------------------------------------
@@ -158,7 +157,7 @@ class VisaEntry(RobustEntry):
         return {"A": float(np.mean(self.A)), "R": float(np.mean(self.R))}
 
 
-class ReVOSVisa(PerExpressionProtocol):
+class ReVOSVisa(ReVOSStrict):
     """VISA's tools/eval_revos.py (cilinyan/VISA@40ae6e8).
 
     Quirks: anything missing or ill-sized makes all values of the expression 0; each value is rounded to two decimals
@@ -175,7 +174,7 @@ class ReVOSVisa(PerExpressionProtocol):
     )
     source = "cilinyan/VISA@40ae6e8 tools/eval_revos.py"
     strict = False
-    dataset_name = "revos"
+    entry = VisaEntry
     foreground: ClassVar[Foreground] = "nonzero-grey"
     metrics = (*J_AND_F, A, R)
     traits: ClassVar[Mapping[Trait, str]] = {
@@ -184,10 +183,6 @@ class ReVOSVisa(PerExpressionProtocol):
         "foreground": "takes every grey value above 0",
         "missing": "counts an expression with anything missing as 0",
     }
-
-    def entries(self, dataset: RVOSDataset, samples: Sequence[Sample]) -> Sequence[Entry]:
-        instances = Instances(dataset, samples[0].video)
-        return [VisaEntry(s, self.ground_truth(dataset, s), instances=instances) for s in samples]
 
     def score_frame(
         self, dataset: RVOSDataset, entry: Entry, name: str, truth: Truth, predictions: ExpressionPredictions
@@ -199,19 +194,13 @@ class ReVOSVisa(PerExpressionProtocol):
             n_frames = 0 if entry.truth is None else len(entry.truth)
             entry.verdict = replace(self.failed(entry.unit, reason), status=status, n_frames=n_frames)
 
-    def score_video(
-        self,
-        dataset: RVOSDataset,
-        video_id: str,
-        predictions: ExpressionPredictions | MergedPredictions,
-        per_frame: bool = False,
-    ) -> list[UnitScore]:
-        scores = super().score_video(dataset, video_id, predictions, per_frame)
-        return [replace(s, counted=False) if s.unit.tags["type"] == NO_TARGET else s for s in scores]
+    def judged(self, score: UnitScore) -> UnitScore:
+        """The score, outside every value where nothing is meant."""
+        return replace(score, counted=False) if score.unit.tags["type"] == NO_TARGET else score
 
     def failed(self, unit: Unit, reason: str) -> UnitScore:
-        counted = unit.tags["type"] != NO_TARGET
-        return replace(super().failed(unit, reason), counted=counted, extras={"A": 0.0, "R": 0.0})
+        score = UnitScore(unit, "failed", J=0.0, F=0.0, reason=reason, extras={"A": 0.0, "R": 0.0})
+        return self.judged(score)
 
     def aggregate(self, scores: Sequence[UnitScore]) -> Summary:
         parts = {kind: _rounded_means([s for s in scores if s.unit.tags["type"] == kind]) for kind in COUNTED}
