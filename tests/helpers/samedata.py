@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -58,3 +59,10 @@ def shifted_masks(dataset: RVOSDataset, out: Path) -> Path:
             predictions.update(sample, index, np.roll(mask, 2, axis=1))
     export_masks(predictions, dataset, out)
     return out
+
+
+def only(dataset: RVOSDataset, video_id: str) -> RVOSDataset:
+    """One of its videos."""
+    part = copy.copy(dataset)
+    part.samples = dataset.samples_of(video_id)
+    return part
