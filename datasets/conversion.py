@@ -186,6 +186,14 @@ def _counted(videos: Iterator[VideoContent], total: int, progress: Progress | No
             progress(done, total)
 
 
+def unread(dataset: RVOSDataset) -> tuple[Loss, ...]:
+    """What a dataset's files hold that ``contents`` does not give, so that nothing made from it can have it."""
+    origin = origin_of(dataset)
+    job = Job(Path(), dataset.split, origin, "none")
+    _unread_fields(dataset, origin, job)
+    return tuple(job.losses.found.values())
+
+
 def _unread_fields(dataset: RVOSDataset, origin: str, job: Job) -> None:
     """Fields of the source's file that no layout of ours carries, and masks beside the ones that are read."""
     path = meta_file_of(dataset)

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
 from .. import types
+from ..conversion import unread
 from ..errors import DatasetError, ImageError, UnknownNameError, UsageError
 from ..layouts.content import Targets, VideoContent, contents, targets_of
 from ..masks import encode_rle
@@ -32,7 +33,7 @@ class Imported:
         clip: everything but masks and pixels.
         masks: by object id, an RLE or None per frame of the clip; a track is decoded when it is asked for.
         source: has the frames' files; None where there are none.
-        notes: what of the source could not be taken over.
+        notes: what the source holds that is not taken over, said with the first clip.
     """
 
     clip: Clip
@@ -137,8 +138,11 @@ def from_dataset(dataset: RVOSDataset, terms: Terms | None = None) -> Iterator[I
     Raises:
         DatasetError, ImageError: an annotation that cannot be read.
     """
+    notes = tuple(map(str, unread(dataset)))
     for content in contents(dataset):
-        yield _from_content(content, terms or Terms())
+        imported = _from_content(content, terms or Terms())
+        yield replace(imported, notes=notes)
+        notes = ()  # they are about the whole dataset: said once, with the first clip
 
 
 @dataclass(frozen=True)

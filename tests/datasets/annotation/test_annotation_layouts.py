@@ -129,6 +129,11 @@ def test_a_benchmark_comes_back_from_the_workbench(
     assert json.loads(said)["report"]["sentences"]["all"] == len(before)
 
 
+def test_what_is_not_taken_over_is_said(layouts: Path) -> None:
+    first, second = import_dataset("ref-davis17/valid", layouts / "ref-davis17")
+    assert "semi-supervised masks; the unsupervised ones are read" in " ".join(first.notes) and second.notes == ()
+
+
 def test_what_is_known_of_terms_is_filled_in(layouts: Path) -> None:
     clip = next(import_dataset("mevis/valid_u", layouts / "mevis")).clip
     assert clip.source.licence == "CC BY-NC-SA 4.0" and clip.source.may_copy_frames is True
