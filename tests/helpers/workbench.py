@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,27 @@ def frame_folders(folder: Path, count: int, height: int = 96, width: int = 160, 
 def rvos(*arguments: str | Path) -> list[str]:
     """The command line as a process: arguments for subprocess."""
     return [sys.executable, "-c", "import sys; from rvos.cli import main; main(sys.argv[1:])", *map(str, arguments)]
+
+
+@contextmanager
+def served_here(project: Path) -> Iterator[str]:
+    """The owner's link of a server in a thread of this process, which starts sooner than ``served``."""
+    import uvicorn
+
+    from rvos.datasets.annotation.people import new_link
+    from rvos.datasets.annotation.server import create_app, listen
+    from rvos.datasets.annotation.store import OWNER, Store
+
+    store = Store.open(project)
+    listening = listen("127.0.0.1", 0)
+    server = uvicorn.Server(uvicorn.Config(create_app(store), log_level="warning", timeout_graceful_shutdown=1))
+    thread = threading.Thread(target=server.run, args=([listening],))
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}/#token={new_link(store, OWNER)}"
+    finally:
+        server.should_exit = True
+        thread.join(20)
 
 
 @contextmanager

@@ -42,7 +42,10 @@ async function start() {
   }
   window.addEventListener("hashchange", route);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => app.screen?.themed?.());
-  window.addEventListener("unhandledrejection", (event) => failed(event.reason));
+  window.addEventListener("unhandledrejection", (event) => {
+    if (event.reason?.name === "AbortError") event.preventDefault(); // asked for by a screen that is closed now
+    else failed(event.reason);
+  });
   route();
 }
 

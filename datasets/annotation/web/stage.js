@@ -109,9 +109,14 @@ export class Stage {
   paintOwn() {
     if (!this.size) return;
     const { pixels, image, context } = this.own;
-    pixels.fill(0);
-    if (this.active) this.paintRuns(pixels, runsOfMask(this.active.mask), ...this.ownColours());
-    context.putImageData(image, 0, 0);
+    const runs = this.active ? runsOfMask(this.active.mask) : [];
+    const empty = runs.length < 2;
+    if (!empty || !this.own.empty) {
+      pixels.fill(0);
+      if (!empty) this.paintRuns(pixels, runs, ...this.ownColours());
+      context.putImageData(image, 0, 0);
+    }
+    this.own.empty = empty;
     this.redraw();
   }
 
@@ -120,6 +125,7 @@ export class Stage {
     const { height, width } = this.size;
     const { pixels, image, context } = this.own;
     const { mask } = this.active;
+    this.own.empty = false;
     const [edge, inside] = this.ownColours();
     const [left, right] = [Math.max(0, rectangle.left - 1), Math.min(width, rectangle.right + 1)];
     const [top, bottom] = [Math.max(0, rectangle.top - 1), Math.min(height, rectangle.bottom + 1)];
@@ -226,7 +232,7 @@ export class Stage {
       context.imageSmoothingEnabled = false;
       context.setTransform(0, scale, scale, 0, x, y);
       context.drawImage(this.others.canvas, 0, 0);
-      context.drawImage(this.own.canvas, 0, 0);
+      if (!this.own.empty) context.drawImage(this.own.canvas, 0, 0);
       context.setTransform(1, 0, 0, 1, 0, 0);
       if (this.options.labels) this.drawLabels();
     }
@@ -334,7 +340,7 @@ function layer(height, width) {
   canvas.height = width;
   const context = canvas.getContext("2d");
   const image = new ImageData(height, width);
-  return { canvas, context, image, pixels: new Uint32Array(image.data.buffer) };
+  return { canvas, context, image, pixels: new Uint32Array(image.data.buffer), empty: true };
 }
 
 /** Mean of two pixels, with the higher alpha. */

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import re
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,10 @@ import numpy as np
 import pytest
 from browser import chromium
 from PIL import Image
-from workbench import Stage, call, change, frame_folders, rvos, saved, served, watched
+from workbench import Stage, call, change, frame_folders, saved, served_here, watched
 
-import rvos as rvos_package
+import rvos
+from rvos.cli import main
 from rvos.datasets.masks import decode_rle, encode_rle
 
 SIZE = (96, 160)
@@ -39,13 +39,15 @@ def project(frames: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("project")
     first = min(frames.iterdir())
     shutil.copytree(first, folder / "videos" / first.name)
-    subprocess.run(rvos("annotate", "init", folder / "set", "--videos", folder / "videos"), check=True)
+    with pytest.raises(SystemExit) as ended:
+        main(["annotate", "init", str(folder / "set"), "--videos", str(folder / "videos")])
+    assert ended.value.code == 0
     return folder / "set"
 
 
 @pytest.fixture(scope="module")
 def server(project: Path) -> Iterator[str]:
-    with served(project) as (_, link):
+    with served_here(project) as link:
         yield link
 
 
@@ -125,7 +127,7 @@ def test_from_a_folder_of_frames_to_a_checked_dataset(tab: Any, frames: Path) ->
     assert "Read back and checked: no problems." in (done.text_content() or "")
     assert done.get_attribute("data-samples") == "4"
 
-    written = rvos_package.load("reasonvos", root=Path(done.locator("code").text_content() or ""))
+    written = rvos.load("reasonvos", root=Path(done.locator("code").text_content() or ""))
     assert len(written) == 4 and {s.expression.object_ids for s in written} == {("1",), ("2",)}
     mask = written.ground_truth(written.samples_of(second.name)[0])
     assert mask is not None and mask.mask(0) is not None
