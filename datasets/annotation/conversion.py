@@ -70,7 +70,7 @@ def native_clip(store: Store, key: int, tracks: Tracks | None = None) -> native.
     clip = store.clip(key)
     spans = (tracks or Tracks(store)).spans(key)
     objects = store.objects(key)
-    named = {"expression": store.expressions(key), "object": objects, "clip": [{**clip, "id": clip["id"]}]}
+    named = {"expression": store.expressions(key), "object": objects, "clip": [clip]}
     exists = {kind: {row["id"] for row in rows} for kind, rows in named.items()}
     texts = {row["id"]: row["text"] for row in named["expression"]}
     return native.Clip.model_validate(

@@ -13,6 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.schema import SchemaItem
 
 from ..errors import DatasetError
 
@@ -21,8 +22,8 @@ FILE = "project.sqlite"
 metadata = sa.MetaData()
 
 
-def _table(name: str, *columns: sa.Column[Any], **options: Any) -> sa.Table:
-    return sa.Table(name, metadata, *columns, **options)
+def _table(name: str, *items: SchemaItem, **options: Any) -> sa.Table:
+    return sa.Table(name, metadata, *items, **options)
 
 
 def _key(name: str, kind: Any = sa.Text) -> sa.Column[Any]:

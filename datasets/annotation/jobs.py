@@ -99,13 +99,6 @@ class Jobs:
         with self._wake:
             return [asdict(job) for job in self._jobs.values()]
 
-    def wait(self, job_id: str, seconds: float = 60.0) -> Job:
-        """Block until a job has ended, or time is up."""
-        job = self.get(job_id)
-        with self._wake:
-            self._wake.wait_for(lambda: bool(job.ended), seconds)
-            return job
-
     def close(self) -> None:
         """Cancel everything and end the worker."""
         with self._wake:
