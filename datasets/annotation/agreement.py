@@ -183,7 +183,7 @@ def krippendorff_alpha(units: Sequence[Sequence[Hashable]]) -> float | None:
 def _verdicts(clip: Clip) -> list[list[str]]:
     """What the reviewers decided about each thing, each reviewer's last word."""
     last: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)
-    for verdict in sorted(clip.verdicts, key=lambda verdict: verdict.at):
+    for verdict in sorted(clip.verdicts, key=lambda verdict: verdict.at.rstrip("Z")):
         if verdict.current:
             last[verdict.about.kind, verdict.about.id][verdict.person] = verdict.decision
     return [list(decisions.values()) for decisions in last.values()]

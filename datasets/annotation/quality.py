@@ -119,7 +119,7 @@ _LEAKS = (
     (re.compile(r"#\d+\b"), "the number of an object"),
     (re.compile(r"\bframes?[ _#-]*\d+\b", re.I), "the number of a frame"),
     (re.compile(r"\b[\w-]+\.(?:jpe?g|png|mp4|avi|mov|json)\b", re.I), "the name of a file"),
-    (re.compile(r"\b\d{4,}\b"), "a number that looks like the name of a frame or a video"),
+    (re.compile(r"\b\d{5,}\b"), "a number that looks like the name of a frame or a video"),
 )
 
 
@@ -131,7 +131,8 @@ def empty_text(clip: Clip, expression: Expression) -> Iterator[Finding]:
 
 def odd_characters(clip: Clip, expression: Expression) -> Iterator[Finding]:
     """``odd-characters``: line breaks, invisible characters, blanks at the ends or two in a row."""
-    odd = {c for c in expression.text if unicodedata.category(c) in ("Cc", "Cf", "Co", "Cn", "Zl", "Zp")}
+    joined = re.sub(r"(?<=[^\x00-\x7f])[\u200c\u200d](?=[^\x00-\x7f])", "", expression.text)  # Persian, Hindi, emoji
+    odd = {c for c in joined if unicodedata.category(c) in ("Cc", "Cf", "Co", "Cn", "Zl", "Zp")}
     if odd:
         names = ", ".join(sorted(f"U+{ord(c):04X}" for c in odd))
         found = f"it holds characters that nobody sees ({names})."

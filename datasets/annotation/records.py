@@ -402,7 +402,8 @@ def annotated(item: Object, index: int) -> bool:
 def verdict_on(clip: Clip, kind: str, name: str) -> Decision | None:
     """The last decision that still holds about something, None where there is none."""
     found = [v for v in clip.verdicts if v.current and (v.about.kind, v.about.id) == (kind, name)]
-    return max(found, key=lambda verdict: verdict.at).decision if found else None
+    # without the Z, a time with fractions of a second comes after the full second; of equal times the later record
+    return sorted(found, key=lambda verdict: verdict.at.rstrip("Z"))[-1].decision if found else None
 
 
 def why_not_counted(clip: Clip, expression: Expression) -> str:

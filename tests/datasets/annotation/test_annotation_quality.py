@@ -44,6 +44,8 @@ def codes(text: str = "the brown dog on the left", **fields: Any) -> list[str]:
         "a person wearing number 23 on the shirt",
         "the dog that had had enough",
         "die Katze auf dem Dach",
+        "سگی که می\u200cدود",
+        "the bus with the number 2024",
     ],
 )
 def test_leaves_good_sentences_alone(text: str) -> None:
@@ -64,6 +66,8 @@ def test_leaves_good_sentences_alone(text: str) -> None:
         ("the dog in frame 12", "leaked-id"),
         ("the dog of 00000.jpg", "leaked-id"),
         ("the dog of 00003", "leaked-id"),
+        ("the dog of 00999", "leaked-id"),
+        ("the\u200c dog on the left", "odd-characters"),
         ("the the brown dog", "repeated-word"),
         ("the brwon dog runs", "typo"),
         ("the dog in front of the gunglasses", "typo"),
