@@ -138,7 +138,7 @@ def _write_video(path: Path, video: Video, job: Job, changed: _Changed) -> None:
     if video.fps is None:
         what = f"videos of unknown speed, which play at {DEFAULT_FPS:g} frames a second"
         job.losses.add(what, video.id, kept=True)
-    job.losses.add("image files, of which the pixels are kept", video.id, count=len(video))
+    job.losses.add("image files, whose pixels became frames of a video file", video.id, count=len(video))
 
 
 def _pairs(video: Video, path: Path) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
