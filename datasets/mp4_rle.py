@@ -1,4 +1,4 @@
-"""Videos as mp4, masks as RLE in JSON files: what a conversion to ``mp4-rle`` writes, and what lmms-eval's mirrors hold."""
+"""Videos as mp4, masks as RLE in JSON files: what a conversion to ``mp4-rle`` writes and lmms-eval's mirrors hold."""
 
 from __future__ import annotations
 
