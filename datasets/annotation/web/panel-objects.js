@@ -34,7 +34,7 @@ export class ObjectsPanel {
     const shown = new Map();
     objects.forEach((object, i) => {
       if (this.filter && !`${i + 1} ${object.name} ${object.category}`.toLowerCase().includes(this.filter)) return;
-      const state = [i, object.name, object.category, object.colour, object.revision, object.id === selected, hiddenObjects.has(object.id)].join("|");
+      const state = [i, object.name, object.category, object.colour, object.revision, object.id === selected, hiddenObjects.has(object.id), object.id === selected && objects.length > 1].join("|");
       const old = this.rows.get(object.id);
       shown.set(object.id, old?.state === state ? old : this.row(object, i, state));
     });
@@ -76,7 +76,6 @@ export class ObjectsPanel {
   details(object) {
     const { bench } = this;
     const set = (what) => (event) => this.set(object.id, { [what]: event.target.value });
-    const others = [...bench.clip.objects.values()].filter((o) => o.id !== object.id);
     const colour = el("input", { type: "color", value: object.colour, "aria-label": "Colour", on: { change: set("colour") } });
     return el(
       "div", { class: "object-details" },
@@ -88,7 +87,7 @@ export class ObjectsPanel {
         button("Absent", () => bench.setAbsent(), { title: "The object is not in this frame (O)" }),
         button("Clear", () => bench.clearMask(), { title: "Take the mask of this frame away (Delete)" }),
         button("Split", () => this.split(object), { title: "Split: frames from this one on become an object of their own" }),
-        others.length ? button("Merge…", () => this.merge(object, others)) : null,
+        bench.clip.objects.size > 1 ? button("Merge…", () => this.merge(object)) : null,
         button("Delete", () => this.remove(), { class: "danger", title: "Ctrl+Delete" })),
     );
   }
@@ -108,8 +107,9 @@ export class ObjectsPanel {
     if (answer) bench.select(answer.ids.$part);
   }
 
-  async merge(object, others) {
+  async merge(object) {
     const { bench } = this;
+    const others = [...bench.clip.objects.values()].filter((o) => o.id !== object.id);
     let other = others[0].id;
     const pick = choice(others.map((o) => [o.id, o.name || `Object ${o.id}`]), other, (id) => (other = id), { "aria-label": "Object that is merged in" });
     const answer = await dialogue("Merge objects", [el("p", {}, "Frame by frame, the masks of the other object are added to ", el("strong", {}, object.name || `Object ${object.id}`), "; sentences about it then mean this one."), pick], [["merge", "Merge"], ["", "Cancel"]]);
