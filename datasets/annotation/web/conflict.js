@@ -41,7 +41,7 @@ function picture(bench, counts, object) {
   const scale = Math.min(1, 220 / width);
   [canvas.width, canvas.height] = [Math.round(width * scale), Math.round(height * scale)];
   const context = canvas.getContext("2d");
-  if (bench.stage.frame) context.drawImage(bench.stage.frame, 0, 0, canvas.width, canvas.height);
+  if (bench.stage.frame && !bench.stage.closed) context.drawImage(bench.stage.frame, 0, 0, canvas.width, canvas.height);
   context.fillStyle = object?.colour ?? "#ffffff";
   context.globalAlpha = 0.7;
   for (let x = 0; x < canvas.width; x++) {

@@ -84,7 +84,6 @@ async function route() {
   const blind = app.session.person.role === "blind";
   const found = ROUTES.map(([pattern, screen, title]) => [path.match(pattern), screen, title]).find(([match]) => match);
   const [match, screen] = blind ? [["/blind"], blindScreen] : found ?? [[path], notFound];
-  if (app.screen?.stays?.()) return;
   app.screen?.close?.();
   app.screen = null;
   app.help = () => {};

@@ -191,11 +191,11 @@ class Workbench {
     listen("structure", () => this.showStructure());
     listen("masks", (frames) => this.masksChanged(frames));
     listen("saving", () => this.showSaving());
-    listen("conflict", (conflict) => askConflict(this, conflict));
+    this.clip.addEventListener("conflict", (event) => askConflict(this, event.detail)); // also after the screen was left
     listen("jobs", () => this.showJobs());
     listen("lost", (error) => say(error.message, "error"));
     listen("others", (changes) => say(`${changes.at(-1).name ?? "Somebody"}: ${changes.at(-1).label}`));
-    window.addEventListener("beforeunload", (event) => this.clip.unsaved && event.preventDefault(), { signal: this.aborts.signal });
+    window.addEventListener("beforeunload", (event) => this.mayLeave(event), { signal: this.aborts.signal });
     window.addEventListener("blur", () => this.spaceUp(), { signal: this.aborts.signal });
     this.selected = [...this.clip.objects.keys()][0] ?? null;
     this.setBrush(this.brushSize);
@@ -203,6 +203,11 @@ class Workbench {
     this.showSaving();
     if (sentence) this.sentences.open(sentence);
     await this.goto(frame);
+  }
+
+  mayLeave(event) {
+    this.sentences.flush();
+    if (this.clip.unsaved) event.preventDefault(); // the browser asks
   }
 
   shown() {
@@ -214,14 +219,10 @@ class Workbench {
     this.timeline.draw();
   }
 
-  stays() {
-    if (!this.clip.unsaved) return false;
-    say("Wait a moment: the last change is still on its way.");
-    return false;
-  }
-
+  /** What was typed and drawn is still sent after the screen has gone. */
   close() {
     this.pause();
+    this.sentences.flush();
     this.aborts.abort();
     this.keys.close();
     this.stage.close();

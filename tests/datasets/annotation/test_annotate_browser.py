@@ -214,6 +214,12 @@ def test_a_sentence_is_text_and_never_code(tab: Any) -> None:
     tab.keyboard.press("?")
     assert tab.locator("dialog kbd").count() > 40
     tab.keyboard.press("Escape")
+    tab.keyboard.press("t")
+    tab.get_by_label("Sentence", exact=True).fill("typed and left at once")
+    tab.get_by_role("link", name="Report").click()
+    tab.get_by_role("heading", name="Report").wait_for()
+    _, clip = call(tab, "/api/clips/1")
+    assert {attack, "typed and left at once"} <= {e["text"] for e in clip["expressions"]}
 
 
 def test_tracks_are_split_merged_deleted_and_brought_back(tab: Any) -> None:
