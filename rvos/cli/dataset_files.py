@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import tempfile
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from ..datasets.types import RVOSDataset
 
 Name = Annotated[str, typer.Argument(metavar="DATASET[/SPLIT]", help="e.g. mevis/valid_u, reasonvos, davis/val")]
 Root = Annotated[
@@ -108,11 +111,22 @@ def _write_parquet(
     from ..datasets.registry import load
     from .bar import Bar
 
+    own_name: str | None = None
+    withheld: dict[str, str] = {}
+    dataset: RVOSDataset
+    if _is_project(name):  # whose licences may keep frames back
+        from ..datasets.annotation.exporting import view
+
+        project, withheld = view(name)
+        dataset, own_name = project, project.project.head.name
+    else:
+        dataset = load(name, root)
     with Bar("Exporting") as bar:
-        done = export_parquet(load(name, root), out, frames=frames, shard_bytes=shard_mb << 20, progress=bar)
+        done = export_parquet(dataset, out, frames=frames, name=own_name, shard_bytes=shard_mb << 20, progress=bar)
     if as_json:
-        _print_json(vars(done))
+        _print_json({**vars(done), "withheld": withheld})
     elif not quiet:
+        _note_withheld(withheld)
         typer.echo(
             f"{done.n_videos} videos, {done.n_samples} sentences, {done.n_frames} frames in {len(done.files)} files "
             f"({done.n_bytes / 1e6:.1f} MB)"
@@ -157,9 +171,13 @@ def _publish(folder: str, repo: str, public: bool, frames: bool, as_json: bool) 
 
     with Bar("Sending files") as bar:
         done = publish(folder, repo, private=not public, frames=frames, progress=bar)
-    for clip, reason in {} if as_json else done.withheld.items():
-        typer.echo(f"note: frames of {clip} are not sent: {reason}.")
+    _note_withheld({} if as_json else done.withheld)
     _print_sent(vars(done), repo, as_json)
+
+
+def _note_withheld(withheld: dict[str, str]) -> None:
+    for clip, reason in withheld.items():
+        typer.echo(f"note: frames of {clip} are not passed on: {reason}.")
 
 
 def _print_sent(facts: dict[str, Any], repo: str, as_json: bool) -> None:

@@ -365,7 +365,7 @@ def test_from_the_workbench_to_a_score(
     hub.faults.clear()
     assert run("datasets", "push", folder, "me/boxes") == 0
     told = capsys.readouterr().out
-    assert "frames of clip1 are not sent: its licence (CC BY 4.0) does not allow" in told
+    assert "frames of clip1 are not passed on: its licence (CC BY 4.0) does not allow" in told
     assert hub.repos["me/boxes"].private and not list(own_cache.glob("publishing/*"))
     remote = load("hf://me/boxes")
     here = load(folder)
@@ -373,6 +373,9 @@ def test_from_the_workbench_to_a_score(
     assert [masks_of(remote.ground_truth(s)) for s in remote] == [masks_of(here.ground_truth(s)) for s in here]
     assert remote.name == "my50" and np.array_equal(remote.videos[0].frames(), here.videos[0].frames())
     assert remote.videos[1].source is None
+    assert run("datasets", "export", folder, "--out", tmp_path / "export", "--json") == 0
+    exported = json.loads(capsys.readouterr().out)
+    assert exported["n_frames"] == 3 and list(exported["withheld"]) == ["clip1"]
     masks = shifted_masks(here, tmp_path / "masks")
     assert run("evaluate", "hf://me/boxes", "--predictions", masks, "--json", "--no-bounds") == 0
     assert json.loads(capsys.readouterr().out)["protocol"]["id"] == "expressions@1"
