@@ -148,7 +148,7 @@ def _by_id(entries: Any, what: str, parse: Callable[[dict[str, Any]], Any], comp
     found: dict[int, Any] = {}
     for entry in entries:
         number = entry.get("id") if isinstance(entry, dict) else None
-        if not is_whole(number):
+        if not isinstance(number, int) or not is_whole(number):
             complaints.append(f"{what} {shown(str(entry))} has no whole number 'id'.")
         elif number in found:
             complaints.append(f"{what} {number} is there twice.")

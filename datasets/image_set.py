@@ -30,7 +30,7 @@ class ImageSet(RVOSDataset):
         """The samples of one image. Raises DatasetError, ImageError."""
 
     @property
-    def videos(self) -> tuple[Video, ...]:  # type: ignore[override]
+    def videos(self) -> tuple[Video, ...]:
         """The images, in the order of their names; some may turn out to have no sample."""
         return tuple(self._images.values())
 

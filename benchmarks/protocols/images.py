@@ -19,7 +19,7 @@ from ...datasets.refcoco import RefCOCO
 from ...datasets.types import Masklet, RVOSDataset, Sample
 from ..predictions.base import ExpressionPredictions, MergedPredictions, packed_prediction
 from . import summaries
-from .base import Metric, Summary, Trait, UnitScore
+from .base import Metric, Status, Summary, Trait, UnitScore
 from .per_expression import PerExpressionProtocol, no_ground_truth, unit_of
 
 #: Added to the denominator of a mask's IoU and to the number of masks, and to the pooled union.
@@ -129,7 +129,7 @@ class ImageProtocol(PerExpressionProtocol):
                     f"the image has {image.mask.width}x{image.mask.height}; write masks at the image's own size."
                 )
         except (PredictionMissing, PredictionInvalid) as error:
-            status = "missing" if isinstance(error, PredictionMissing) else "invalid"
+            status: Status = "missing" if isinstance(error, PredictionMissing) else "invalid"
             extras: dict[str, float | None] = {"intersection": 0.0, "union": float(image.area)}
             return UnitScore(unit_of(sample), status, 0.0, None, n_frames=1, reason=str(error), extras=extras)
         seen = mask - image.void

@@ -102,8 +102,8 @@ class _CocoLists:
 def write_refcoco(job: Job, videos: Iterable[VideoContent]) -> None:
     """Refs, instances with RLE masks, images. Ids are those of refCOCO where the data began there, else counted."""
     own = job.origin.startswith("refcoco")
-    lists, refs = _CocoLists(), []
-    n_sentences = 0
+    lists, n_sentences = _CocoLists(), 0
+    refs: list[dict[str, Any]] = []
     for content, name in _images(job, videos):
         targets = targets_of(content)
         asked = [(e, names) for e, names in zip(content.expressions, targets.of, strict=True) if names]
@@ -116,7 +116,7 @@ def write_refcoco(job: Job, videos: Iterable[VideoContent]) -> None:
         file_name = f"{name}{path.suffix if path is not None else '.jpg'}"
         lists.images.append({"id": image, "file_name": file_name, "height": height, "width": width})
         kinds = _categories(asked)
-        numbers = {
+        numbers: dict[tuple[str, ...], int] = {
             (name,): lists.annotate(int(name) if own else None, image, kinds.get((name,), UNKNOWN), masklet)
             for name, masklet in targets.masks.items()
         }
