@@ -100,7 +100,7 @@ class Following:
         pixels = self.video.frame(frame)
         scale = min(1.0, _SIDE / max(pixels.shape[:2]))
         shape = (max(1, round(pixels.shape[0] * scale)), max(1, round(pixels.shape[1] * scale)))
-        self._image = _resized(pixels.astype(np.float32) / 255, shape)
+        self._image = _resized((pixels / np.float32(255)).astype(np.float32), shape)
         quantised = np.minimum((self._image * _BINS).astype(np.intp), _BINS - 1)
         self._bins = (quantised[..., 0] * _BINS + quantised[..., 1]) * _BINS + quantised[..., 2]
 

@@ -78,15 +78,19 @@ class Models:
         sam2 = {"id": "sam2", "name": "SAM 2", **_available(self.sam2, "--sam2")}
         sam = {"id": "sam", "name": "SAM", **_available(self.sam, "--sam")}
         clicks = [{**one, "prompts": ["point", "box"]} for one in (sam2, sam)]
-        return {"propagators": [flow, sam2], "segmenters": clicks}
+        matching = {**sam, "name": "SAM features"}
+        return {"propagators": [flow, sam2, matching], "segmenters": clicks}
 
     def propagator(self, model: str) -> Propagator:
         """Raises Invalid for one that is not there, MissingExtraError, CheckpointError."""
         if model == ColourFlow.id:
             return FlowPropagator()
         if model == "sam2" and self.sam2 is not None:
-            return Sam2Following(self._load("sam2", self._load_sam2), f"sam2:{_short(self.sam2)}")
-        raise Invalid(f"There is no propagator '{model[:40]}' here; start with --sam2 WEIGHTS for SAM 2.")
+            return ModelPropagator(self._load("sam2", self._load_sam2), "SAM 2", f"sam2:{_short(self.sam2)}")
+        if model == "sam" and self.sam is not None:
+            clicks: SamClicks = self._load("sam", self._load_sam)
+            return ModelPropagator(clicks.matcher(), "SAM features", f"sam-features:{_short(self.sam)}")
+        raise Invalid(f"There is no propagator '{model[:40]}' here; start with --sam or --sam2 WEIGHTS.")
 
     def segmenter(self, model: str) -> Segmenter:
         """Raises Invalid for one that is not there, MissingExtraError, CheckpointError."""
@@ -145,14 +149,12 @@ class FlowPropagator:
             yield frame, following.step(frame)
 
 
-class Sam2Following:
-    """SAM 2's video model along a way."""
+class ModelPropagator:
+    """A propagator of ``videolisa.propagation`` along a way: the way is the video that it sees."""
 
-    name = "SAM 2"
-
-    def __init__(self, model: Any, identity: str) -> None:
-        """``model`` is a ``Sam2Propagator``."""
-        self.model, self.id = model, identity
+    def __init__(self, model: Any, name: str, identity: str) -> None:
+        """``model`` is a ``Sam2Propagator`` or ``FeaturePropagator``."""
+        self.model, self.name, self.id = model, name, identity
 
     def follow(
         self, video: Video, way: Sequence[int], masks: Mapping[str, BoolMask], wanted: Callable[[], set[str]]
@@ -234,11 +236,22 @@ class SamClicks:
             logits = F.interpolate(image, video.size, mode="bilinear", align_corners=False)
             return np.asarray((logits[0, 0] > 0).cpu().numpy(), bool)
 
+    def matcher(self) -> Any:
+        """A ``FeaturePropagator`` on this SAM: training-free, it matches image features of frames."""
+        from ...videolisa.propagation import FeaturePropagator
+
+        return FeaturePropagator(self._all_features, self._processor.pixels.sam_size)
+
+    def _all_features(self, video: Video, frames: Sequence[int] | None) -> Iterator[tuple[int, tuple[int, int], Any]]:
+        for frame in range(len(video)) if frames is None else frames:
+            pixels = self._processor.sam_pixels(video.frame(frame))[None].to(self.model.device, self.model.dtype)
+            yield frame, self._processor.sam_size(*video.size), self.model.get_image_embeddings(pixels)
+
     def _features(self, video: Video, frame: int) -> Any:
         place = (video.id, frame)
         if self._kept is None or self._kept[0] != place:
-            pixels = self._processor.sam_pixels(video.frame(frame))[None].to(self.model.device, self.model.dtype)
-            self._kept = (place, self.model.get_image_embeddings(pixels))
+            ((_, _, features),) = self._all_features(video, [frame])
+            self._kept = (place, features)
         return self._kept[1]
 
 

@@ -164,12 +164,17 @@ def test_sam_takes_clicks_where_weights_are_given(tmp_path: Path) -> None:
     config = transformers.SamConfig(vision_config=vision, prompt_encoder_config=prompt, mask_decoder_config=decoder)
     transformers.SamModel(config).save_pretrained(tmp_path / "sam")
     video, masks = textured(2, (0, 3))
-    segmenter = Models(sam=str(tmp_path / "sam")).segmenter("sam")
+    models = Models(sam=str(tmp_path / "sam"))
+    segmenter = models.segmenter("sam")
     on, off = Click(40.0, 40.0), Click(2.0, 2.0, False)
     for clicks, box in (([on, off], None), ([], (20.0, 20.0, 61.0, 61.0)), ([on], (20.0, 20.0, 61.0, 61.0))):
         mask = segmenter.segment(video, 0, clicks, box)
         assert mask.shape == masks[0].shape and mask.dtype == bool
     assert segmenter.id == "sam:sam"
+    propagator = models.propagator("sam")
+    found = list(propagator.follow(video, [1, 0], {"disc": masks[1]}, lambda: {"disc"}))
+    assert [frame for frame, _ in found] == [0] and found[0][1]["disc"].shape == masks[0].shape
+    assert propagator.id == "sam-features:sam"
 
 
 def test_a_language_model_suggests_and_the_job_says_when_it_is_not_there(tmp_path: Path) -> None:
