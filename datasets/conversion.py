@@ -118,7 +118,8 @@ def convert(
         dataset: opened by ``load``; DAVIS's own folders with ``layout="original"``.
         layout: ``reasonvos``, ``mevis[/valid_u|train|valid]``, ``ref-youtube-vos[/valid|train]``,
             ``ref-davis17[/valid|train]``, ``revos[/valid|train]``, ``long-rvos[/valid|train|test]``,
-            ``groundmore[/test|trainval]``, ``mp4-rle``.
+            ``groundmore[/test|trainval]``, ``mp4-rle``; images alone into ``reasonseg[/val|test|train]`` and
+            ``refcoco[/val|testA|testB|train]``.
         out: the new root. What is already there is never overwritten; another split may be added to it.
         frames: ``link`` the frames' files (copied where the disk differs), ``copy`` them, or leave them out: ``none``.
         crf: how far ``mp4-rle`` may change pixels: x264's rate factor, 0 (not at all) to 51; the change is measured.
