@@ -4,10 +4,11 @@ import { el, dialogue } from "./dom.js";
 import { areaOfRuns, decode, runsOfCounts } from "./rle.js";
 
 export async function askConflict(bench, { item, conflicts, decide }) {
-  const who = conflicts[0].by || "Somebody else";
+  const { by } = conflicts[0];
+  const who = by === bench.app.session.person.name ? "You, in another tab or window," : by || "Somebody else";
   const answer = await dialogue(
     "Changed in the meantime",
-    [el("p", {}, `${who} changed the same ${words(conflicts[0].kind)} while yours (“${item.label}”) was on its way. Neither is lost yet: which one shall stay?`), conflicts.slice(0, 3).map((c) => compare(bench, item, c))],
+    [el("p", {}, `${who} changed this ${words(conflicts[0].kind)} while yours (“${item.label}”) was on its way. Neither is lost yet: which shall stay?`), conflicts.slice(0, 3).map((c) => compare(bench, item, c))],
     [["theirs", "Keep theirs"], ["mine", "Keep mine"]],
   );
   decide(answer === "mine"); // Escape keeps what is stored

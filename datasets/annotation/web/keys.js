@@ -15,13 +15,13 @@ export function combination(event) {
 }
 
 export class Keys {
-  /** @param {[string, [string[], string, function, object?][]][]} groups title and [keys, words, action, {inText, up}] */
+  /** @param {[string, [string[], string, function?, object?][]][]} groups title and [keys, words, action, {inText, up}]; without an action it is only listed */
   constructor(groups) {
     this.groups = groups;
     this.down = new Map();
     this.up = new Map();
     for (const [, bindings] of groups) {
-      for (const [keys, , action, options = {}] of bindings) {
+      for (const [keys, , action, options = {}] of bindings.filter(([, , bound]) => bound)) {
         for (const key of keys) {
           this.down.set(key, { action, options });
           if (options.up) this.up.set(key, options.up);
@@ -45,8 +45,8 @@ export class Keys {
   }
 
   /** The dialogue with all keys. */
-  help(extra = []) {
-    const tables = [...this.groups, ...extra].map(([title, bindings]) =>
+  help() {
+    const tables = this.groups.map(([title, bindings]) =>
       el("section", {},
         el("h3", {}, title),
         el("dl", { class: "keys" }, bindings.map(([keys, words]) =>

@@ -29,9 +29,10 @@ class Clips {
       [["/"], "Find a clip", () => this.search.focus()],
       [["J", "↓"], "Next clip", () => this.walk(1)],
       [["K", "↑"], "Previous clip", () => this.walk(-1)],
+      [["Enter"], "Open the clip"],
       [["?"], "This list", () => app.help()],
     ]]]);
-    app.help = () => this.keys.help([["List", [[["Enter"], "Open the clip"]]]]);
+    app.help = () => this.keys.help();
     this.node = el("div", {},
       el("div", { class: "page-head" }, el("h1", {}, "Clips"), this.search, this.status, this.count, el("span", { class: "grow" }), this.progress, this.owner ? this.adders() : null),
       el("div", { class: "scroll" }, el("table", { class: "clips" },

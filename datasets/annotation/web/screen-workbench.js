@@ -158,6 +158,12 @@ class Workbench {
         [["Ctrl+Z"], "Undo, in whichever frame", edit(() => this.back("undo"))],
         [["Ctrl+Shift+Z", "Ctrl+Y"], "Redo", edit(() => this.back("redo"))],
       ]],
+      ["With the pointer", [
+        [["Alt", "right button"], "Take away"],
+        [["wheel"], "Zoom"],
+        [["middle button"], "Move the picture"],
+        [["double click"], "Close the polygon"],
+      ]],
       ["Object", [
         [["1"], "Select object 1, and so on to 9", digits[0][2]],
         [["↑", "↓"], "Previous, next object", (e) => this.stepObject(e.key === "ArrowUp" ? -1 : 1)],
@@ -175,15 +181,14 @@ class Workbench {
         [["T"], "New sentence about the selected object", edit(() => this.sentences.add())],
         [["J", "I"], "Next, previous sentence", (e) => this.sentences.step(e.key.toLowerCase() === "j" ? 1 : -1)],
         [["L"], "Link the object to the sentence, or take it out", edit(() => this.sentences.toggleObject(this.selected))],
-        [["Ctrl+Enter"], "Ready; go on with a new sentence", edit(() => this.sentences.ready()), { inText: true }],
+        [["Ctrl+Enter"], "The sentence is ready", edit(() => this.sentences.ready()), { inText: true }],
         [["A"], "Accept the machine-made paraphrase", edit(() => this.sentences.accept())],
         [["Q"], "Go to the checks", () => this.checks.focus()],
       ]],
+      ["The timeline", Object.entries(ORIGINS).map(([code, [words]]) => [[el("span", { class: "origin-dot", data: { code } })], words])],
     ]);
     for (const [[digit], , action] of digits.slice(1)) this.keys.down.set(digit, { action, options: {} });
-    this.app.help = () => this.keys.help([["With the pointer", [
-      [["Alt", "right button"], "Take away instead of adding"], [["wheel"], "Zoom"], [["middle button"], "Move the picture"], [["double click"], "Close the polygon"],
-    ]], ["The timeline", Object.entries(ORIGINS).map(([code, [words]]) => [[el("span", { class: "origin-dot", data: { code } })], words])]]);
+    this.app.help = () => this.keys.help();
   }
 
   async begin(frame, sentence) {
