@@ -85,7 +85,7 @@ def paired(
     _must_be_comparable(a, b, names)
     compared = _metric(a, metric)
     metric = compared.name
-    differences, videos = _differences(a.scores, b.scores, compared)
+    differences, videos = _differences(a, b, compared)
     value = _value(a, metric) - _value(b, metric)
     sums, n_units = cluster_sums(differences, videos), len(differences)
     if n_units == 0 or abs(float(np.mean(differences)) - value) > SMALLEST_DIFFERENCE:
@@ -133,18 +133,24 @@ def _metric(result: Result, name: str | None) -> Metric:
     return result.metrics[0] if name is None else known[name]
 
 
-def _differences(a: Iterable[UnitScore], b: Iterable[UnitScore], metric: Metric) -> tuple[list[float], list[str]]:
-    theirs = {score.unit.key: score for score in b}
-    values, videos = [], []
-    for score in a:
-        other = theirs.get(score.unit.key)
-        if other is None or not (score.counted and other.counted):
-            continue
-        x, y = score.value(metric.of), other.value(metric.of)
-        if x is not None and y is not None:
-            values.append(x - y)
-            videos.append(score.unit.video_id)
-    return values, videos
+def _differences(a: Result, b: Result, metric: Metric) -> tuple[list[float], list[str]]:
+    """Differences of the units that both count, and their videos; their mean is the difference of the two values."""
+    mine, theirs = _contributions(a.scores, metric), _contributions(b.scores, metric)
+    shared = [score for score in a.scores if score.unit.key in mine and score.unit.key in theirs]
+    return [mine[s.unit.key] - theirs[s.unit.key] for s in shared], [s.unit.video_id for s in shared]
+
+
+def _contributions(scores: Iterable[UnitScore], metric: Metric) -> dict[str, float]:
+    """What every counted unit gives to the metric: its value, or for a ratio of sums its linearised share.
+
+    For a ratio m = sum x / sum y of n units that is m + (x - m y) / (sum y / n), whose mean is m (Cochran 1977, 6.3).
+    """
+    pairs = metric.pairs(scores)
+    total = sum(size for _, _, size in pairs)
+    if not metric.over or not total:
+        return {score.unit.key: value for score, value, _ in pairs}
+    ratio, size_of_one = sum(value for _, value, _ in pairs) / total, total / len(pairs)
+    return {score.unit.key: ratio + (value - ratio * size) / size_of_one for score, value, size in pairs}
 
 
 def _value(result: Result, metric: str) -> float:

@@ -142,6 +142,25 @@ def test_runs_are_compared_by_any_metric_of_their_protocol(results: list[Result]
     assert paired(*results, metric="mean").p is not None
 
 
+def test_a_ratio_of_sums_is_compared_by_what_every_unit_gives_to_it(results: list[Result]) -> None:
+    one, two = results
+    found = paired(one, two, metric=UNION.name)
+    assert found.difference == pytest.approx((one.value(UNION.name) or 0) - (two.value(UNION.name) or 0))
+    shares = []
+    for result in results:  # by hand: leaving a unit out moves the ratio by minus its share / n, to first order
+        x, y = (np.array([s.value(n) for s in result.scores]) for n in ("intersection", "union"))
+        m = x.sum() / y.sum()
+        shares.append((x - m * y) / y.mean())
+    videos = [s.unit.video_id for s in one.scores]
+    sums = [
+        sum(d for d, v in zip(shares[0] - shares[1], videos, strict=True) if v == video)
+        for video in sorted(set(videos))
+    ]
+    error = np.sqrt(3 / 2 * np.sum(np.square(sums))) / len(videos)
+    assert found.half_width == pytest.approx(4.302652729911275 * error) and found.p is not None
+    assert paired(one, one, metric=UNION.name).p == 1
+
+
 def test_progress_is_in_the_metric_of_the_units() -> None:
     seen: list[Progress] = []
     evaluate(MemoryPredictions(), ToyDataset(1), protocol=ImageLike(), workers=1, progress=seen.append)
