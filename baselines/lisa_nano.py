@@ -14,19 +14,15 @@ import numpy as np
 import torch
 from transformers import LlamaConfig
 
-from ..datasets.registry import load
 from ..videolisa.checkpoints import VideoLisa
 from ..videolisa.nano.language import LanguageStage, Lesson, Questions, VideoLessons, members_of, pack
 from ..videolisa.nano.models import nano_config, nano_processor, new_seeded
 from ..videolisa.nano.recipe import (
-    LANGUAGE,
-    MASK_FRAMES,
-    MASKS,
     N_EXAMS,
     N_SENTENCES,
-    LanguageTraining,
     facts,
     save_half,
+    stages_of,
 )
 from ..videolisa.nano.scenes import Sentence, make_scenes
 from ..videolisa.nano.vision import ThingCodes
@@ -70,7 +66,9 @@ class ImageStage(LanguageStage):
     """``LanguageStage`` for a single frame, whose patches all go in."""
 
     def video_rows(self, lesson: Lesson) -> torch.Tensor:
-        return self.model.projector(lesson.features.float())[0]
+        return (
+            super().video_rows(lesson) if lesson.features is None else self.model.projector(lesson.features.float())[0]
+        )
 
 
 class ImageLessons(VideoLessons):
@@ -121,8 +119,9 @@ def lisa_recipe_on(scenes: Sequence[Any], videolisa: VideoLisa, seed: int, scale
     lisa = new_lisa(videolisa, seed)
     lessons = ImageLessons(lisa.model, lisa.processor, scenes)
     exams = ImageLessons(lisa.model, lisa.processor, make_scenes("valid", N_EXAMS, 0))
-    stage = ImageStage(lisa.model, ThingCodes(lisa.model.config.prompt_dim))
-    valid = load("reasonshapes/valid")
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        stage = ImageStage(lisa.model, ThingCodes(lisa.model.config.prompt_dim))
 
     def predictor() -> LisaPredictor:
         return LisaPredictor(lisa)
@@ -130,8 +129,5 @@ def lisa_recipe_on(scenes: Sequence[Any], videolisa: VideoLisa, seed: int, scale
     def save(folder: Path) -> None:
         save_half(lisa, folder)
 
-    stages = (
-        LanguageTraining("language", lessons, exams, stage, predictor, valid, LANGUAGE.scaled(scale)),
-        LanguageTraining("masks", lessons, exams, stage, predictor, valid, MASKS.scaled(scale), MASK_FRAMES),
-    )
-    return Recipe("lisa-nano", stages, save, lambda: facts(scenes, lisa, valid))
+    stages = stages_of(lessons, exams, stage, predictor, scale)
+    return Recipe("lisa-nano", stages, save, lambda: facts(scenes, lisa))

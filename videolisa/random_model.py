@@ -108,12 +108,20 @@ def random_videolisa(
 
 
 def train_tokenizer(
-    folder: str | Path, texts: Iterable[str] = (), vocab_size: int = 400, more_tokens: Sequence[str] = ()
+    folder: str | Path,
+    texts: Iterable[str] = (),
+    vocab_size: int = 400,
+    more_tokens: Sequence[str] = (),
+    words: Sequence[str] = (),
 ) -> Tokenizer:
     """A small SentencePiece tokenizer with Phi-3's added tokens, trained on the question templates and ``texts``.
 
     Args:
+        folder: its files go there.
+        texts: to train on.
+        vocab_size: at most so many pieces.
         more_tokens: further added tokens, behind ``[SEG]``.
+        words: where given, pieces may be whole phrases, but each of these words stays a piece of its own.
 
     Raises:
         MissingExtraError: where sentencepiece is not installed.
@@ -125,6 +133,15 @@ def train_tokenizer(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     templates = [*QUESTIONS.values(), *TRAINING_PHRASE_QUESTIONS, *TRAINING_SENTENCE_QUESTIONS, SYSTEM]
+    phrases: dict[str, Any] = {}
+    if words:
+        phrases = {
+            "split_by_whitespace": False,
+            "user_defined_symbols": [f"\u2581{word}" for word in words],
+            "max_sentencepiece_length": 48,
+            "add_dummy_prefix": False,
+            "character_coverage": 1.0,
+        }
     with (folder / MODEL_FILE).open("wb") as file:
         SentencePieceTrainer.train(
             sentence_iterator=iter([*templates, *texts]),
@@ -136,7 +153,9 @@ def train_tokenizer(
             remove_extra_whitespaces=False,
             hard_vocab_limit=False,
             minloglevel=2,
+            **phrases,
         )
+    (folder / CONFIG_FILE).unlink(missing_ok=True)  # an earlier tokenizer's added tokens are none of this one's
     _write_flags(folder, (*ADDED_TOKENS, *more_tokens))
     return Tokenizer(folder)
 

@@ -67,7 +67,7 @@ def train(
     makers: dict[str, Callable[[], Recipe]] = {
         "nano": lambda: _nano(out, seed, scale, videos, base, stages, strategy),
         "lisa-nano": lambda: _lisa_nano(base, seed, scale, videos),
-        "full": lambda: _full(base, data or [], valid, scale),
+        "full": lambda: _full(base, data or [], valid, scale, seed),
     }
     if preset not in makers:
         raise UnknownNameError("preset", preset, makers)
@@ -104,7 +104,7 @@ def _lisa_nano(base: str | None, seed: int, scale: float, videos: int | None) ->
     return lisa_nano_recipe(start, seed, scale, videos or N_VIDEOS)
 
 
-def _full(base: str | None, data: list[str], valid: str | None, scale: float) -> Recipe:
+def _full(base: str | None, data: list[str], valid: str | None, scale: float, seed: int) -> Recipe:
     from ..datasets.errors import UsageError
     from ..datasets.registry import load
     from ..videolisa.checkpoints import open_checkpoint
@@ -115,7 +115,7 @@ def _full(base: str | None, data: list[str], valid: str | None, scale: float) ->
     model = open_checkpoint(base, dtype=_float32())
     config = model.model.config
     mixture = _mixture(data, config.sparse_frames, config.dense_frames)
-    return full_recipe(model, mixture, None if valid is None else load(valid), scale)
+    return full_recipe(model, mixture, None if valid is None else load(valid), scale, seed=seed)
 
 
 def _mixture(data: list[str], sparse: int, dense: int) -> Mixture:

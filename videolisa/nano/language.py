@@ -15,8 +15,9 @@ Both come from the scene graph and only help training; nothing of them is in the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -36,15 +37,27 @@ from .vision import ThingCodes, decode_each
 #: Weights of the two helping losses.
 SELECTION, HISTORY = 1.0, 0.5
 #: Squared distances between prompt and codes are divided by this before they are compared.
-SPREAD = 6.0
+SPREAD = 8.0
+#: Weight of the squared distance itself.
+NEAR = 0.5
 #: Hidden state (embeddings first) whose rows must know what happened: the layers above it answer.
 HISTORY_LAYER = 2
-#: How often each kind of sentence is drawn.
-KIND_SHARES = {
+#: How often each kind of sentence is drawn: at first those whose words name a look, then those that a single frame
+#: answers, then as the benchmark asks.
+WORDS = {"attribute": 0.7, "multi-object": 0.2, "world-knowledge": 0.1}
+LOOKS = {
+    "attribute": 0.4,
+    "multi-object": 0.2,
+    "spatial": 0.2,
+    "world-knowledge": 0.1,
+    "no-target": 0.05,
+    "motion": 0.05,
+}
+EVERYTHING = {
     "temporal": 0.26,
-    "multi-step": 0.24,
+    "multi-step": 0.22,
     "attribute": 0.1,
-    "spatial": 0.1,
+    "spatial": 0.12,
     "motion": 0.1,
     "multi-object": 0.1,
     "world-knowledge": 0.05,
@@ -78,7 +91,8 @@ class Lesson:
     """A video, what is asked about it, and what is right; n things, N questions, K supervised frames.
 
     Attributes:
-        features: float (F, P, CLIP width), CLIP features of the distinct frames that are seen.
+        features: float (F, P, CLIP width), CLIP features of the distinct frames that are seen; None where the
+            question is asked without the video, so that words are learned first.
         sample: where they go.
         questions: the questions.
         looks: int64 (n, 3).
@@ -90,7 +104,7 @@ class Lesson:
         kinds: of the questions.
     """
 
-    features: torch.Tensor
+    features: torch.Tensor | None
     sample: FrameSample
     questions: Questions
     looks: torch.Tensor
@@ -152,7 +166,9 @@ class LanguageStage(nn.Module):
         return {"loss": torch.stack(list(out.values())).sum(), **out, "right": right.float().mean()}
 
     def video_rows(self, lesson: Lesson) -> torch.Tensor:
-        """What stands for the video: (V, hidden)."""
+        """What stands for the video: (V, hidden); a row of zeros where it is not shown."""
+        if lesson.features is None:
+            return torch.zeros(1, self.model.config.text_config.hidden_size, device=lesson.members.device)
         tokens = self.model.projector(lesson.features.float())
         unique = sorted(set(lesson.sample.frames))
         index = [unique.index(f) for f in lesson.sample.frames]
@@ -175,22 +191,18 @@ class LanguageStage(nn.Module):
         return seen.hidden_states[HISTORY_LAYER][0, len(asked.before) :], behind.last_hidden_state[0]
 
     def _selection(self, prompts: torch.Tensor, lesson: Lesson) -> tuple[torch.Tensor, torch.Tensor]:
-        """Nearness to the code of what is meant, and among the codes of all things, of nothing and of what is meant."""
+        """Nearness to the code of what is meant, and among the codes of everything that anybody could mean here.
+
+        That is each thing, nothing, and every set that one of the questions is about.
+        """
         n = lesson.members.shape[1]
-        singles = torch.cat([torch.eye(n), torch.zeros(1, n)])
-        with torch.no_grad():
-            codes = self.codes(lesson.looks, lesson.places, torch.cat([singles, lesson.members]))
-        candidates, wanted = codes[: n + 1], codes[n + 1 :]
-        count = lesson.members.sum(1)
-        one = torch.where(count == 0, n, lesson.members.argmax(1))
-        others = -(prompts[:, None] - candidates).square().sum(-1) / SPREAD
-        mine = -(prompts - wanted).square().sum(-1) / SPREAD
-        # Of several things the set itself is a further candidate; of one or none it is among them.
-        extra = torch.where(count > 1, mine, -torch.inf)
-        logits = torch.cat([others, extra[:, None]], 1)
-        answer = torch.where(count > 1, n + 1, one)
-        near = (prompts - wanted).square().mean()
-        return F.cross_entropy(logits, answer) + 0.5 * near, logits.argmax(1) == answer
+        single = torch.cat([torch.eye(n), torch.zeros(1, n)]).to(lesson.members)
+        sets = torch.unique(torch.cat([single, lesson.members]), dim=0)
+        answer = (lesson.members[:, None] == sets).all(-1).int().argmax(1)
+        codes = self.codes(lesson.looks, lesson.places, sets)
+        logits = -(prompts[:, None] - codes).square().sum(-1) / SPREAD
+        near = (prompts - codes[answer]).square().mean()
+        return F.cross_entropy(logits, answer) + NEAR * near, logits.argmax(1) == answer
 
     def _history(self, states: torch.Tensor, lesson: Lesson) -> torch.Tensor:
         dense = states[len(states) - len(lesson.motion) :]
@@ -249,11 +261,18 @@ def video_questions(
     return pack(pairs, before, seg)
 
 
-def draw_sentences(video: SceneVideo, count: int, rng: np.random.Generator) -> list[Sentence]:
-    """So many different sentences of a video (fewer where it has fewer), kinds in their shares."""
-    sizes = {kind: sum(s.kind == kind for s in video.sentences) for kind in KIND_SHARES}
-    shares = np.array([KIND_SHARES[s.kind] / sizes[s.kind] for s in video.sentences])
-    chosen = rng.choice(len(shares), size=min(count, len(shares)), replace=False, p=shares / shares.sum())
+def draw_sentences(
+    video: SceneVideo, count: int, shares: Mapping[str, float], rng: np.random.Generator
+) -> list[Sentence]:
+    """So many different sentences of a video (fewer where it has fewer), kinds in their shares.
+
+    A video without a sentence of these kinds is asked about all that it has.
+    """
+    sizes = Counter(s.kind for s in video.sentences)
+    weights = np.array([shares.get(s.kind, 0.0) / sizes[s.kind] for s in video.sentences])
+    weights = weights if weights.any() else np.ones(len(weights))
+    count = min(count, int((weights > 0).sum()))
+    chosen = rng.choice(len(weights), size=count, replace=False, p=weights / weights.sum())
     return [video.sentences[int(i)] for i in chosen]
 
 
@@ -290,6 +309,11 @@ def _so_far(moments: NDArray[np.int64], frame: int) -> NDArray[np.int64]:
     return np.where(clear, state, IGNORE_INDEX)
 
 
+def unseen(lesson: Lesson) -> Lesson:
+    """The lesson without its video."""
+    return replace(lesson, features=None, motion=lesson.motion[:0], happened=lesson.happened[:0])
+
+
 class VideoLessons:
     """Makes lessons for videolisa-nano; CLIP's and SAM's features are kept in half precision once computed."""
 
@@ -298,16 +322,29 @@ class VideoLessons:
         self._clip: dict[int, torch.Tensor] = {}
         self._sam: dict[tuple[int, int], torch.Tensor] = {}
 
-    def draw(self, rng: np.random.Generator, videos: int, sentences: int, frames: int) -> list[Lesson]:
-        """Random videos with random sentences; masks on ``frames`` of the dense frames, none where that is 0."""
-        return [self._lesson(int(i), rng, sentences, frames) for i in rng.integers(len(self.scenes), size=videos)]
+    def draw(
+        self,
+        rng: np.random.Generator,
+        videos: int,
+        sentences: int,
+        frames: int,
+        shares: Mapping[str, float],
+        shown: bool = True,
+    ) -> list[Lesson]:
+        """Random videos with random sentences; masks on ``frames`` of the frames, none where that is 0.
+
+        Where the videos are not ``shown``, only the words are there to go by.
+        """
+        lessons = []
+        for index in rng.integers(len(self.scenes), size=videos):
+            drawn = draw_sentences(self.scenes[int(index)], sentences, shares, rng)
+            lesson = self.lesson(int(index), drawn, rng, frames)
+            lessons.append(lesson if shown else unseen(lesson))
+        return lessons
 
     def exam(self, index: int) -> Lesson:
         """All sentences of a video at once, without masks."""
         return self.lesson(index, self.scenes[index].sentences, np.random.default_rng(0), 0)
-
-    def _lesson(self, index: int, rng: np.random.Generator, count: int, frames: int) -> Lesson:
-        return self.lesson(index, draw_sentences(self.scenes[index], count, rng), rng, frames)
 
     def lesson(self, index: int, sentences: Sequence[Sentence], rng: np.random.Generator, frames: int) -> Lesson:
         """A video with chosen sentences."""

@@ -1,9 +1,10 @@
-"""``rvos train --preset nano``: SAM nano, CLIP nano, then the language model, first without and then with masks."""
+"""``rvos train --preset nano``: SAM nano, CLIP nano, then the language model: words, looks, everything, masks."""
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,16 @@ import torch
 from torch import nn
 
 from ...datasets.errors import UnknownNameError
+from ...datasets.reasonshapes.benchmark import VERSION
 from ...datasets.registry import load
-from ...datasets.types import RVOSDataset
 from ..checkpoints import VideoLisa
 from ..modeling import VideoLisaModel
 from ..predictor import VideoLisaPredictor
-from ..prompts import conversation, question, template_for
+from ..prompts import QUESTIONS, SEG, TRAINING_ANSWERS
+from ..tokenizer import MODEL_FILE, Tokenizer
 from ..train.engine import Optimisation
 from ..train.recipes import Recipe, validate
-from .language import LanguageStage, Lesson, VideoLessons
+from .language import EVERYTHING, LOOKS, WORDS, LanguageStage, Lesson, VideoLessons
 from .models import nano_tokenizer, new_videolisa
 from .scenes import SceneVideo, make_scenes
 from .vision import ClipBatch, ClipStage, SamBatch, SamStage, ThingCodes, clip_batch, sam_batch
@@ -28,15 +30,18 @@ from .vision import ClipBatch, ClipStage, SamBatch, SamStage, ThingCodes, clip_b
 #: Videos of ``reasonshapes/train`` and sentences drawn for each beside its own.
 N_VIDEOS, N_SENTENCES = 1200, 24
 #: What a step takes.
-SAM_FRAMES, CLIP_FRAMES, VIDEOS, SENTENCES = 8, 24, 2, 20
+SAM_FRAMES, CLIP_FRAMES, VIDEOS, SENTENCES = 8, 24, 2, 28
 #: With masks, which cost most: fewer sentences, on this many frames each.
 MASK_SENTENCES, MASK_FRAMES = 8, 2
-#: Videos of ``reasonshapes/valid`` on which a run is watched.
+VALID = "reasonshapes/valid"
+#: Videos of it on which a run is watched.
 VALID_VIDEOS, N_EXAMS = 12, 60
 
 SAM = Optimisation(steps=1500, lr=2e-3, warmup=50, betas=(0.9, 0.98), weight_decay=0.01, final=0.02)
 CLIP = Optimisation(steps=1500, lr=2e-3, warmup=50, betas=(0.9, 0.98), weight_decay=0.01, final=0.02)
-LANGUAGE = Optimisation(steps=4000, lr=2e-3, warmup=60, betas=(0.9, 0.98), weight_decay=0.01, final=0.1)
+LANGUAGE_WORDS = Optimisation(steps=1000, lr=5e-4, warmup=40, betas=(0.9, 0.98), weight_decay=0.01, final=0.5)
+LANGUAGE_LOOKS = Optimisation(steps=1500, lr=6e-4, warmup=50, betas=(0.9, 0.98), weight_decay=0.01, final=0.5)
+LANGUAGE = Optimisation(steps=6000, lr=6e-4, warmup=50, betas=(0.9, 0.98), weight_decay=0.01, final=0.1)
 MASKS = Optimisation(steps=600, lr=3e-4, warmup=30, betas=(0.9, 0.98), weight_decay=0.0, final=0.02)
 
 
@@ -92,9 +97,10 @@ class LanguageTraining:
         exams: VideoLessons,
         stage: LanguageStage,
         predictor: Any,
-        valid: RVOSDataset,
         course: Optimisation,
+        shares: Mapping[str, float] = EVERYTHING,
         frames: int = 0,
+        shown: bool = True,
     ) -> None:
         """
         Args:
@@ -103,12 +109,13 @@ class LanguageTraining:
             exams: of videos that are not trained on, for selection accuracy.
             stage: computes the losses.
             predictor: made for every validation, without arguments.
-            valid: what it is validated on.
             course: the optimisation.
+            shares: how often each kind of sentence is drawn.
             frames: supervised frames a video; 0 trains without masks.
+            shown: whether the videos are seen.
         """
-        self.name, self.lessons, self.exams, self.predictor, self.valid = name, lessons, exams, predictor, valid
-        self.optimisation, self.frames = course, frames
+        self.name, self.lessons, self.exams, self.predictor = name, lessons, exams, predictor
+        self.optimisation, self.shares, self.frames, self.shown = course, shares, frames, shown
         self.validate_every = max(1, course.steps // 4)
         self.module = stage
 
@@ -117,7 +124,9 @@ class LanguageTraining:
         learn(self.module, "model.projector.", "model.language_model.", "model.prompt_head.", "history.", *decoder)
 
     def batch(self, rng: np.random.Generator) -> list[Lesson]:
-        return self.lessons.draw(rng, VIDEOS, MASK_SENTENCES if self.frames else SENTENCES, self.frames)
+        return self.lessons.draw(
+            rng, VIDEOS, MASK_SENTENCES if self.frames else SENTENCES, self.frames, self.shares, self.shown
+        )
 
     def validate(self) -> dict[str, float]:
         """Percent of right selections, of all and by kind; with masks also J&F."""
@@ -129,7 +138,7 @@ class LanguageTraining:
                 right["selection"].append(one)
                 right[kind].append(one)
         scores = {kind: 100 * sum(found) / len(found) for kind, found in right.items()}
-        return {**scores, **(validate(self.predictor(), self.valid, VALID_VIDEOS) if self.frames else {})}
+        return {**scores, **(validate(self.predictor(), load(VALID), VALID_VIDEOS) if self.frames else {})}
 
 
 def learn(module: nn.Module, *prefixes: str) -> None:
@@ -163,31 +172,33 @@ def nano_recipe(
         UnknownNameError: for a stage that there is not.
     """
     scenes = make_scenes("train", n_videos, N_SENTENCES)
-    videolisa = base or new_videolisa(nano_tokenizer(folder / "tokenizer", texts(scenes)), seed, **changes)
+    videolisa = base or new_videolisa(_tokenizer(folder / "tokenizer", scenes), seed, **changes)
     codes = ThingCodes(videolisa.model.config.prompt_dim)
-    valid = load("reasonshapes/valid")
-    stages = {
-        stage.name: stage
-        for stage in (
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        made = (
             SamPretraining(videolisa, scenes, codes, scale),
             ClipPretraining(videolisa, scenes, scale),
-            *language_stages(videolisa, scenes, codes, valid, scale),
+            *language_stages(videolisa, scenes, codes, scale),
         )
-    }
+    stages = {stage.name: stage for stage in made}
     for name in only:
         if name not in stages:
             raise UnknownNameError("stage", name, stages)
     chosen = tuple(stages[name] for name in only or stages)
     about = {"base": None if base is None else base.source}
-    return Recipe(
-        "nano", chosen, lambda out: save_half(videolisa, out), lambda: about | facts(scenes, videolisa, valid)
-    )
+    return Recipe("nano", chosen, lambda out: save_half(videolisa, out), lambda: about | facts(scenes, videolisa))
+
+
+def _tokenizer(folder: Path, scenes: Sequence[SceneVideo]) -> Tokenizer:
+    """The run's own; trained when it begins."""
+    return Tokenizer(folder) if (folder / MODEL_FILE).is_file() else nano_tokenizer(folder, texts(scenes))
 
 
 def language_stages(
-    videolisa: VideoLisa, scenes: Sequence[SceneVideo], codes: ThingCodes, valid: RVOSDataset, scale: float
-) -> tuple[LanguageTraining, LanguageTraining]:
-    """The last two stages."""
+    videolisa: VideoLisa, scenes: Sequence[SceneVideo], codes: ThingCodes, scale: float
+) -> tuple[LanguageTraining, ...]:
+    """The stages after the image branches."""
     lessons = VideoLessons(videolisa.model, videolisa.processor, scenes)
     exams = VideoLessons(videolisa.model, videolisa.processor, make_scenes("valid", N_EXAMS, 0))
     stage = LanguageStage(videolisa.model, codes)
@@ -195,16 +206,31 @@ def language_stages(
     def predictor() -> VideoLisaPredictor:
         return VideoLisaPredictor(videolisa)
 
+    return stages_of(lessons, exams, stage, predictor, scale)
+
+
+def stages_of(
+    lessons: VideoLessons, exams: VideoLessons, stage: LanguageStage, predictor: Any, scale: float
+) -> tuple[LanguageTraining, ...]:
+    """Words, then looks, then everything, then masks: of videolisa-nano and of lisa-nano alike."""
+    common = (lessons, exams, stage, predictor)
     return (
-        LanguageTraining("language", lessons, exams, stage, predictor, valid, LANGUAGE.scaled(scale)),
-        LanguageTraining("masks", lessons, exams, stage, predictor, valid, MASKS.scaled(scale), MASK_FRAMES),
+        LanguageTraining("words", *common, LANGUAGE_WORDS.scaled(scale), WORDS, shown=False),
+        LanguageTraining("looks", *common, LANGUAGE_LOOKS.scaled(scale), LOOKS),
+        LanguageTraining("language", *common, LANGUAGE.scaled(scale)),
+        LanguageTraining("masks", *common, MASKS.scaled(scale), frames=MASK_FRAMES),
     )
 
 
 def texts(scenes: Sequence[SceneVideo]) -> list[str]:
-    """What the tokenizer is trained on: every sentence as it is asked, in conversation and bare."""
-    asked = [s.expression for video in scenes for s in video.sentences]
-    return [conversation(question(e.text, template_for(e))) for e in asked[:50]] + [e.text for e in asked]
+    """What the tokenizer is trained on: sentences each once, and the words around them, apart from each other.
+
+    So a phrase is the same piece wherever it stands.
+    """
+    asked = sorted({s.expression.text for video in scenes for s in video.sentences})
+    around = [part for template in QUESTIONS.values() for part in re.split(r"{\w+}", template) if part]
+    answers = [answer.removesuffix(f"{SEG}.").strip() for answer in TRAINING_ANSWERS]
+    return [*asked, *(f" {text.lower()}" for text in asked), *(around + answers) * (1 + len(asked) // 20)]
 
 
 def save_half(videolisa: VideoLisa, folder: Path) -> None:
@@ -216,7 +242,7 @@ def save_half(videolisa: VideoLisa, folder: Path) -> None:
     VideoLisa(copy.to(torch.float16), videolisa.processor).save_pretrained(folder)
 
 
-def facts(scenes: Sequence[SceneVideo], videolisa: VideoLisa, valid: RVOSDataset) -> dict[str, Any]:
+def facts(scenes: Sequence[SceneVideo], videolisa: VideoLisa) -> dict[str, Any]:
     """What the training card says about data and model."""
     parts = {name: sum(p.numel() for p in part.parameters()) for name, part in videolisa.model.named_children()}
     return {
@@ -224,7 +250,8 @@ def facts(scenes: Sequence[SceneVideo], videolisa: VideoLisa, valid: RVOSDataset
             "train": "reasonshapes/train from the first video on; sentences drawn by the generator's own rules",
             "videos": len(scenes),
             "sentences": sum(len(v.sentences) for v in scenes),
-            "watched": {"name": valid.id, "version": valid.version, "fingerprint": valid.fingerprint},
+            "version": VERSION,
+            "watched": VALID,
         },
         "parameters": parts,
         "from_scratch": True,

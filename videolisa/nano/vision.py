@@ -39,12 +39,13 @@ class ThingCodes(nn.Module):
 
     #: How far apart two things lie that differ in one respect.
     SCALES = (3.0, 3.0, 2.0)
+    PAIRS = 0.4
 
     def __init__(self, prompt_dim: int, seed: int = 0) -> None:
         super().__init__()
         rest = prompt_dim - sum(N_CLASSES) - 4 * len(FREQUENCIES) - 1
         generator = torch.Generator().manual_seed(seed)
-        pairs = torch.randn(N_CLASSES[0], N_CLASSES[1], rest, generator=generator)
+        pairs = self.PAIRS * torch.randn(N_CLASSES[0], N_CLASSES[1], rest, generator=generator)
         self.register_buffer("pairs", pairs, persistent=False)
         self.pairs: torch.Tensor
 

@@ -261,7 +261,8 @@ class Engine:
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir(parents=True)
         self.accelerator.wait_for_everyone()
-        self.accelerator.save_state(str(partial))
+        # Not as safetensors: those leave out SAM's position matrix, which two modules share, and loading is strict.
+        self.accelerator.save_state(str(partial), safe_serialization=False)
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
             state = {"stage": stage.name, "number": number, "step": done, "seed": self.options.seed}

@@ -145,11 +145,14 @@ class PaperStage:
         clips: int = PAPER_CLIPS,
         checkpointing: bool = True,
         valid_videos: int | None = None,
+        seed: int = 0,
     ) -> None:
         self.videolisa, self.mixture, self.valid = videolisa, mixture, valid
         self.optimisation, self.clips, self.valid_videos = optimisation, clips, valid_videos
         self.validate_every = EPOCH if valid is not None else 0
-        add_lora(videolisa.model)
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            add_lora(videolisa.model)
         if checkpointing:
             videolisa.model.language_model.gradient_checkpointing_enable({"use_reentrant": False})
         self.module: nn.Module = _Losses(videolisa.model)
@@ -177,13 +180,15 @@ def full_recipe(
     valid: RVOSDataset | None = None,
     scale: float = 1.0,
     valid_videos: int | None = None,
+    seed: int = 0,
 ) -> Recipe:
     """The paper's recipe on a model that is already loaded: LLaVA-Phi-3 with SAM, or a VideoLISA to be tuned further.
 
     Args:
         scale: share of the 6000 steps, schedule and all.
+        seed: of LoRA's weights (the engine's seed is of data and dropout).
     """
-    stage = PaperStage(videolisa, mixture, valid, PAPER.scaled(scale), valid_videos=valid_videos)
+    stage = PaperStage(videolisa, mixture, valid, PAPER.scaled(scale), valid_videos=valid_videos, seed=seed)
 
     def save(folder: Path) -> None:
         merge_lora(videolisa.model)

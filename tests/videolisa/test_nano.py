@@ -1,0 +1,233 @@
+"""The nano models' data, stages and sizes. About 5 seconds."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("accelerate")
+
+from rvos.datasets.frames import ArrayFrames
+from rvos.datasets.reasonshapes.benchmark import make_videos
+from rvos.datasets.types import Video
+from rvos.videolisa.nano.language import (
+    EVERYTHING,
+    LOOKS,
+    LanguageStage,
+    VideoLessons,
+    draw_sentences,
+    history,
+    packed_mask,
+    video_questions,
+)
+from rvos.videolisa.nano.models import nano_tokenizer, new_videolisa
+from rvos.videolisa.nano.recipe import CLIP, LANGUAGE, learn, nano_recipe, save_half, texts
+from rvos.videolisa.nano.scenes import EVENTS, NEVER, SceneVideo, make_scenes, scene_video
+from rvos.videolisa.nano.vision import ClipStage, SamStage, ThingCodes, clip_batch, decode_each, sam_batch
+from rvos.videolisa.predictor import VideoLisaPredictor
+from rvos.videolisa.prefix import VideoPrefix
+from rvos.videolisa.prompts import ANSWER, question, template_for
+from rvos.videolisa.train.engine import Options, Stopped
+from rvos.videolisa.train.recipes import train
+from rvos.videolisa.train.record import read_log
+
+
+@pytest.fixture(scope="module")
+def scenes() -> list[SceneVideo]:
+    return [scene_video("train", video, 6) for video in make_videos("train", 5)]
+
+
+@pytest.fixture(scope="module")
+def nano(scenes: list[SceneVideo], tmp_path_factory: pytest.TempPathFactory) -> Any:
+    videolisa = new_videolisa(nano_tokenizer(tmp_path_factory.mktemp("tokenizer"), texts(scenes)), 0)
+    videolisa.model.eval()
+    return videolisa
+
+
+def as_video(scene: SceneVideo) -> Video:
+    names = tuple(f"{t:05d}" for t in range(len(scene.frames)))
+    return Video(scene.id, names, ArrayFrames(names, scene.frames))
+
+
+# Scenes ---------------------------------------------------------------------------------------------------------------
+
+
+def test_scenes_keep_to_the_rules_of_train(scenes: list[SceneVideo]) -> None:
+    own = [len(v.samples) for v in make_videos("train", 5)]
+    assert all(len(scene.sentences) > n for scene, n in zip(scenes, own, strict=True))
+    words = " ".join(s.expression.text for scene in scenes for s in scene.sentences)
+    for held_out in ("set going only after", "whose motion ends", "retraces", "knocked away", "Could you outline"):
+        assert held_out not in words
+
+
+def test_facts_of_a_scene(scenes: list[SceneVideo]) -> None:
+    scene = scenes[0]
+    pushed = scene.moments[:, EVENTS.index("struck")] < NEVER
+    assert pushed.sum() == 1
+    frame = int(scene.moments[pushed, EVENTS.index("struck")][0])
+    thing = int(np.flatnonzero(pushed)[0])
+    assert scene.motion[thing, frame] == 0 and scene.motion[thing, frame + 1] != 0
+    x, y = scene.places[thing, 0]
+    inside = scene.labels[0] == thing + 1
+    assert np.allclose([np.nonzero(inside)[1].mean() + 0.5, np.nonzero(inside)[0].mean() + 0.5], [128 * x, 96 * y])
+    assert set(np.unique(scene.cells(0, 6, 6))) <= set(range(len(scene.looks) + 1))
+    _, happened = history(scene, [0, len(scene.frames) - 1], 6)
+    event = EVENTS.index("struck")
+    assert (happened[:36, event] <= 0).all() and (happened[36:, event] == 1).any()
+
+
+def test_scenes_are_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.setenv("RVOS_CACHE", str(tmp_path))
+    first, second = make_scenes("valid", 1, 2), make_scenes("valid", 1, 2)
+    assert capsys.readouterr().err.count("Making 1 scenes") == 1
+    for a, b in zip(first, second, strict=True):
+        assert a.sentences == b.sentences and np.array_equal(a.frames, b.frames)
+        assert np.array_equal(a.places, b.places, equal_nan=True) and np.array_equal(a.moments, b.moments)
+
+
+# Vision ---------------------------------------------------------------------------------------------------------------
+
+
+def test_codes_tell_things_and_sets_apart() -> None:
+    codes = ThingCodes(64)
+    looks = torch.tensor([[0, 0, 0], [0, 0, 0], [1, 0, 0], [0, 3, 0], [0, 0, 1]])
+    places = torch.tensor([[0.2, 0.2], [0.7, 0.2], [0.2, 0.2], [0.2, 0.2], [0.2, 0.2]])
+    members = torch.cat([torch.eye(5), torch.zeros(1, 5), torch.tensor([[1.0, 0, 1, 0, 0]])])
+    found = codes(looks, places, members)
+    distances = torch.cdist(found, found) + 100 * torch.eye(7)
+    assert found.shape == (7, 64) and distances.min() > 0.5
+    assert torch.equal(found, ThingCodes(64)(looks, places, members))
+
+
+def test_prompts_of_their_own_for_every_frame(nano: Any) -> None:
+    features, prompts = torch.randn(2, 64, 16, 16), torch.randn(2, 3, 64)
+    with torch.no_grad():
+        together = decode_each(nano.model, features, prompts)
+        alone = [nano.model.decode_masks(f[None], p)[0] for f, p in zip(features, prompts, strict=True)]
+    assert torch.allclose(together, torch.stack(alone), atol=1e-5)
+
+
+@pytest.mark.parametrize("part", ["sam", "clip"])
+def test_a_vision_stage_learns_its_part_alone(part: str, scenes: list[SceneVideo], nano: Any) -> None:
+    rng = np.random.default_rng(0)
+    if part == "sam":
+        stage: Any = SamStage(nano.model, ThingCodes(64))
+        learn(stage, "model.sam.", "cells.")
+        stage(sam_batch(scenes, nano.processor, 8, rng, 2))["loss"].backward()
+    else:
+        stage = ClipStage(nano.model)
+        learn(stage, "model.vision_tower.", "cells.", "offsets.")
+        stage(clip_batch(scenes, nano.processor, 6, rng, 2))["loss"].backward()
+    moved = {n.split(".")[1] for n, p in stage.model.named_parameters(prefix="m") if p.grad is not None}
+    nano.model.zero_grad(set_to_none=True)
+    assert moved == {"sam" if part == "sam" else "vision_tower"}
+
+
+# Language -------------------------------------------------------------------------------------------------------------
+
+
+def test_training_asks_as_the_predictor_does(scenes: list[SceneVideo], nano: Any) -> None:
+    scene, rng = scenes[0], np.random.default_rng(0)
+    lessons = VideoLessons(nano.model, nano.processor, scenes)
+    lesson = lessons.lesson(0, scene.sentences, rng, 0)
+    stage = LanguageStage(nano.model, ThingCodes(64))
+    sentences = list(scene.sentences)
+    with torch.no_grad():
+        lesson.questions = _inference_questions(sentences, nano)
+        _, hidden = stage.ask(stage.video_rows(lesson), lesson.questions)
+        trained = nano.model.prompt_vector(hidden[lesson.questions.prompt_rows])
+        asked = [question(s.expression.text, template_for(s.expression)) for s in sentences]
+        engine = VideoPrefix(nano, as_video(scene)).prompt_vectors(asked)
+    # CLIP's features are kept in half precision while training.
+    assert torch.allclose(trained, engine, atol=5e-3)
+
+
+def _inference_questions(sentences: list[Any], nano: Any) -> Any:
+    class Always:
+        """Draws the answer of inference every time."""
+
+        def random(self) -> float:
+            return 0.0
+
+    packed = video_questions(sentences, nano.processor, nano.model.config.seg_token_id, Always())  # type: ignore[arg-type]
+    assert ANSWER == "Sure, [SEG]."
+    return packed
+
+
+def test_a_question_sees_the_video_and_itself() -> None:
+    mask = packed_mask(2, torch.tensor([0, 0, 1]), torch.tensor([0, 1, 0]), torch.float32)[0, 0] == 0
+    assert mask.int().tolist() == [[1, 1, 1, 0, 0], [1, 1, 1, 1, 0], [1, 1, 0, 0, 1]]
+
+
+def test_kinds_are_drawn_in_their_shares(scenes: list[SceneVideo]) -> None:
+    rng = np.random.default_rng(0)
+    drawn = Counter(draw_sentences(scenes[4], 1, EVERYTHING, rng)[0].kind for _ in range(400))
+    kinds = {s.kind for s in scenes[4].sentences}
+    assert set(drawn) == kinds
+    expected = {kind: 400 * EVERYTHING[kind] / sum(EVERYTHING[k] for k in kinds) for kind in kinds}
+    assert all(abs(drawn[kind] - expected[kind]) < 5 * expected[kind] ** 0.5 for kind in kinds)
+    assert len(draw_sentences(scenes[4], 1000, EVERYTHING, rng)) == len(scenes[4].sentences)
+    assert {s.kind for s in draw_sentences(scenes[4], 1000, LOOKS, rng)} <= set(LOOKS)
+
+
+def test_words_alone_say_nothing_of_the_video(scenes: list[SceneVideo], nano: Any) -> None:
+    lessons = VideoLessons(nano.model, nano.processor, scenes)
+    (shown,) = lessons.draw(np.random.default_rng(0), 1, 3, 0, EVERYTHING)
+    (blind,) = lessons.draw(np.random.default_rng(0), 1, 3, 0, EVERYTHING, shown=False)
+    assert torch.equal(shown.questions.ids, blind.questions.ids) and blind.features is None
+    stage = LanguageStage(nano.model, ThingCodes(64))
+    assert stage.video_rows(blind).abs().sum() == 0 and stage([blind])["history"] == 0
+
+
+def test_masks_are_of_the_frames_that_are_decoded(scenes: list[SceneVideo], nano: Any) -> None:
+    lessons = VideoLessons(nano.model, nano.processor, scenes)
+    (lesson,) = lessons.draw(np.random.default_rng(0), 1, 3, 2, EVERYTHING)
+    assert lesson.masks is not None and lesson.masks.shape[:2] == (3, 2)
+    losses = LanguageStage(nano.model, ThingCodes(64))([lesson])
+    assert {"loss", "ce", "selection", "history", "bce", "dice", "right"} == losses.keys()
+    assert all(torch.isfinite(value) for value in losses.values())
+
+
+# The whole recipe -----------------------------------------------------------------------------------------------------
+
+
+def test_a_few_steps_lower_the_loss_and_ship_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rvos.videolisa.nano.recipe.N_EXAMS", 1)
+    recipe = nano_recipe(tmp_path, scale=0.01, n_videos=2, only=["clip"])
+    weights = train(recipe, tmp_path, Options(log_every=1))
+    losses = [line["loss"] for line in read_log(tmp_path)]
+    assert len(losses) == 15 and np.mean(losses[-3:]) < 0.8 * losses[0]
+    shipped = VideoLisaPredictor.from_pretrained(str(weights))
+    assert shipped.videolisa.processor.pixels.clip_fit == "stretch"
+    card = json.loads((weights / "training-card.json").read_text())
+    assert card["preset"] == "nano" and card["data"]["videos"] == 2 and card["stages"]["clip"]["steps"] == 15
+    assert (weights / "model.safetensors").stat().st_size < 6e6
+
+
+def test_half_precision_is_what_was_trained_to_three_digits(nano: Any, tmp_path: Path) -> None:
+    save_half(nano, tmp_path)
+    again = VideoLisaPredictor.from_pretrained(str(tmp_path)).videolisa.model
+    for (name, a), (_, b) in zip(nano.model.named_parameters(), again.named_parameters(), strict=True):
+        assert torch.allclose(a, b, rtol=1e-3, atol=1e-6), name
+
+
+def test_a_recipe_stops_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rvos.videolisa.nano.recipe.N_EXAMS", 1)
+    monkeypatch.setattr("rvos.videolisa.nano.recipe.CLIP", replace(CLIP, steps=2))
+    monkeypatch.setattr("rvos.videolisa.nano.recipe.LANGUAGE", replace(LANGUAGE, steps=2))
+    states = []
+    for name, limits in (("whole", [None]), ("pieces", [1, 2, None])):
+        for limit in limits:
+            recipe = nano_recipe(tmp_path / name, n_videos=2, only=["clip", "language"])
+            with nullcontext() if limit is None else pytest.raises(Stopped):
+                train(recipe, tmp_path / name, Options(limit_steps=limit))
+        states.append(recipe.stages[-1].module.state_dict())
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
