@@ -93,14 +93,15 @@ class LisaConfig(VideoLisaConfig):
 
     def __init__(self, text_config: Any = None, projector_type: str = "linear", **values: Any) -> None:
         self.projector_type = projector_type
-        llama = LlamaConfig(**text_config) if isinstance(text_config, dict) else text_config
-        super().__init__(text_config=llama or LlamaConfig(vocab_size=32012), **values)
+        llama: Any = LlamaConfig(**text_config) if isinstance(text_config, dict) else text_config
+        llama = llama or LlamaConfig(vocab_size=32012)
+        super().__init__(text_config=llama, **values)
 
 
 class LisaModel(VideoLisaModel):
     """VideoLISA's parts around a Llama instead of a Phi-3, with LLaVA's projector of one layer or two."""
 
-    config_class = LisaConfig
+    config_class = LisaConfig  # type: ignore[assignment]  # a kind of VideoLisaConfig
 
     def __init__(self, config: VideoLisaConfig) -> None:
         super(VideoLisaModel, self).__init__(config)
@@ -265,8 +266,8 @@ def open_lisa(path: str | Path, dtype: torch.dtype | None = None, device: str = 
     folder = local_folder(path)
     values = released_values(folder)
     if values.get("model_type") == LisaConfig.model_type:
-        model, processor = load_own(LisaModel, folder, dtype, "sdpa")
-        return VideoLisa(model.to(torch.device(device)).eval(), processor, str(folder))
+        own, own_processor = load_own(LisaModel, folder, dtype, "sdpa")
+        return VideoLisa(own.to(torch.device(device)).eval(), own_processor, str(folder))
     if "mm_vision_select_layer" not in values or "hidden_size" not in values:
         raise CheckpointError(f"{folder} is no LISA checkpoint: its config.json has no mm_vision_select_layer.")
     if "train_mask_decoder" in values and "Phi3" in str(values.get("architectures")):

@@ -233,7 +233,11 @@ def packed_mask(before: int, owner: torch.Tensor, place: torch.Tensor, dtype: to
 
 def pack(conversations: Sequence[tuple[list[int], list[int]]], before: list[int], seg: int) -> Questions:
     """Questions and their answers, as ids (up to and with the assistant's tag; the answer), packed."""
-    ids, owner, place, labels, prompt_rows = [], [], [], [], []
+    ids: list[int] = []
+    owner: list[int] = []
+    place: list[int] = []
+    labels: list[int] = []
+    prompt_rows: list[int] = []
     for n, (asked, answer) in enumerate(conversations):
         whole = asked + answer
         prompt_rows.append(len(ids) + whole.index(seg) - 1)

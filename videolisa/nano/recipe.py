@@ -16,11 +16,10 @@ from ...datasets.errors import UnknownNameError
 from ...datasets.reasonshapes.benchmark import VERSION
 from ...datasets.registry import load
 from ..checkpoints import VideoLisa
-from ..modeling import VideoLisaModel
 from ..predictor import VideoLisaPredictor
 from ..prompts import QUESTIONS, SEG, TRAINING_ANSWERS
 from ..tokenizer import MODEL_FILE, Tokenizer
-from ..train.engine import Optimisation
+from ..train.engine import Optimisation, Stage
 from ..train.recipes import Recipe, validate
 from .language import EVERYTHING, LOOKS, WORDS, LanguageStage, Lesson, VideoLessons
 from .models import nano_tokenizer, new_videolisa
@@ -176,7 +175,7 @@ def nano_recipe(
     codes = ThingCodes(videolisa.model.config.prompt_dim)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        made = (
+        made: tuple[Stage, ...] = (
             SamPretraining(videolisa, scenes, codes, scale),
             ClipPretraining(videolisa, scenes, scale),
             *language_stages(videolisa, scenes, codes, scale),
@@ -237,7 +236,7 @@ def save_half(videolisa: VideoLisa, folder: Path) -> None:
     """Write the weights in half precision; the model in memory stays as it is."""
     state = {k: v.half() if v.is_floating_point() else v for k, v in videolisa.model.state_dict().items()}
     kind: Any = type(videolisa.model)
-    copy: VideoLisaModel = kind(videolisa.model.config)
+    copy: Any = kind(videolisa.model.config)
     copy.load_state_dict(state)
     VideoLisa(copy.to(torch.float16), videolisa.processor).save_pretrained(folder)
 

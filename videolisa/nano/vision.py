@@ -168,7 +168,7 @@ def sam_batch(
     height, width = frames[0].shape[:2]
     asked = [_asked(v, t, rng) for v, t in zip(drawn, moments, strict=True)]
     masks = [
-        np.stack([v.masks(np.flatnonzero(set_[: len(v.looks)]), [t])[0] for set_ in members])
+        np.stack([v.masks(np.flatnonzero(set_[: len(v.looks)]).tolist(), [t])[0] for set_ in members])
         for v, t, (_, _, members) in zip(drawn, moments, asked, strict=True)
     ]
     cells = [cell_looks(v, t, height // patch, width // patch) for v, t in zip(drawn, moments, strict=True)]

@@ -80,10 +80,17 @@ class Stage(Protocol):
         validate_every: steps between validations; 0 for none but the last.
     """
 
-    name: str
-    optimisation: Optimisation
-    module: nn.Module
-    validate_every: int
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def optimisation(self) -> Optimisation: ...
+
+    @property
+    def module(self) -> nn.Module: ...
+
+    @property
+    def validate_every(self) -> int: ...
 
     def begin(self) -> None:
         """Called before the stage's first step, also of a resumed run: which parameters learn, what is frozen."""
@@ -183,7 +190,8 @@ class Engine:
         self.accelerator.free_memory(module, prepared)
 
     def _step(self, stage: Stage, module: nn.Module, optimiser: Any, number: int, step: int) -> dict[str, float]:
-        course, sums = stage.optimisation, {}
+        course = stage.optimisation
+        sums: dict[str, float] = {}
         for micro in range(course.accumulate):
             rng = self._seeded(number, step, micro)
             batch = to_device(stage.batch(rng), self.accelerator.device)
