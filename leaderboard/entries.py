@@ -168,12 +168,12 @@ def check_all(path: Path, data: FindData | None = None, workers: int | None = No
         if checked.result is None:
             out.append(checked)
             continue
-        data = checked.result.dataset
-        other = first.setdefault(data.id, checked)
+        record = checked.result.dataset
+        other = first.setdefault(record.id, checked)
         assert other.result is not None
         problems = list(checked.problems)
-        if other.result.dataset.fingerprint != data.fingerprint:
-            problems.append(f"Its {data.id} has another fingerprint than that of {other.path}: other annotations.")
+        if other.result.dataset.fingerprint != record.fingerprint:
+            problems.append(f"Its {record.id} has another fingerprint than that of {other.path}: other annotations.")
         out.append(Checked(checked.path, checked.name, checked.kind, tuple(problems), checked.notes, checked.result))
     return out
 

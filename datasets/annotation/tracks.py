@@ -70,7 +70,7 @@ def _spans(connection: Connection, key: int, objects: Iterable[str] | None) -> d
 
 def _runs(connection: Connection, only: str, values: tuple[Any, ...]) -> dict[str, list[Span]]:
     # Plain tuples of the driver: with 400,000 rows, rows of SQLAlchemy take most of the time.
-    cursor = connection.connection.cursor()
+    cursor: Any = connection.connection.cursor()  # sqlite3's, which can be iterated over
     cursor.execute(f"{_TRACKS} {only} ORDER BY object, frame", values)
     spans: dict[str, list[Span]] = {}
     before: tuple[Any, ...] = ()

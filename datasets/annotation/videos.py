@@ -203,7 +203,7 @@ def _folder_of(store: Store, key: int) -> Iterator[Path]:
 
 def _take_frame(folder: Path, number: int, frame: Incoming, size: tuple[Any, Any]) -> tuple[Row, tuple[Any, Any]]:
     """Bring a frame's file into the folder. Gives its row and the images' size."""
-    row = {"name": frame.name, "suffix": frame.suffix, "sha256": frame.sha256}
+    row: Row = {"name": frame.name, "suffix": frame.suffix, "sha256": frame.sha256}
     row |= {"role": frame.role, "position": frame.position}
     if frame.path is None:
         return row, size

@@ -11,13 +11,13 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("accelerate")
 
-from rvos.baselines.lisa import LisaModel, LisaPredictor
-from rvos.baselines.lisa_nano import ImageLessons, ImageStage, new_lisa
-from rvos.datasets.reasonshapes.benchmark import make_videos
-from rvos.videolisa.nano.models import nano_tokenizer, new_videolisa
-from rvos.videolisa.nano.recipe import save_half, texts
-from rvos.videolisa.nano.scenes import SceneVideo, scene_video
-from rvos.videolisa.nano.vision import ThingCodes
+from rvos.baselines.lisa import LisaModel, LisaPredictor  # noqa: E402
+from rvos.baselines.lisa_nano import ImageLessons, ImageStage, new_lisa  # noqa: E402
+from rvos.datasets.reasonshapes.benchmark import make_videos  # noqa: E402
+from rvos.videolisa.nano.models import nano_tokenizer, new_videolisa  # noqa: E402
+from rvos.videolisa.nano.recipe import save_half, texts  # noqa: E402
+from rvos.videolisa.nano.scenes import SceneVideo, scene_video  # noqa: E402
+from rvos.videolisa.nano.vision import ThingCodes  # noqa: E402
 
 
 @pytest.fixture(scope="module")
