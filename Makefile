@@ -34,16 +34,16 @@ demo: $(VENV)/.core  ## the whole pipeline on the embedded benchmark: a table, o
 	$(BIN)/rvos demo --out out/demo
 
 test: $(VENV)/.browser  ## the test suite without the minutes-long tests
-	$(BIN)/python -m pytest -n $(JOBS) -m "not long"
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not long"
 
 test-all: $(VENV)/.browser test-oldest  ## everything: kill, scale and long tests, and the oldest supported environment
-	$(BIN)/python -m pytest -n $(JOBS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 OLDEST ?= $(firstword $(wildcard $(HOME)/.pyenv/versions/3.10*/bin/python) python3.10)
 test-oldest:  ## the core's tests on Python 3.10 with numpy 1.26 and without torch
 	test -x $(VENV)-oldest/bin/python || $(OLDEST) -m venv $(VENV)-oldest
 	$(VENV)-oldest/bin/pip --disable-pip-version-check install --quiet -c constraints-py310.txt . pytest pytest-xdist hypothesis psutil 'setuptools>=77'
-	$(VENV)-oldest/bin/python -m pytest -n $(JOBS) -m "not long"
+	$(VENV)-oldest/bin/python -m pytest -n $(JOBS) --dist worksteal -m "not long"
 
 check: $(VENV)/.dev  ## format, lint, types (of the built package: checkers cannot see an editable install)
 	$(BIN)/ruff format --check .

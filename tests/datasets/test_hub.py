@@ -377,7 +377,8 @@ def test_from_the_workbench_to_a_score(
     exported = json.loads(capsys.readouterr().out)
     assert exported["n_frames"] == 3 and list(exported["withheld"]) == ["clip1"]
     masks = shifted_masks(here, tmp_path / "masks")
-    assert run("evaluate", "hf://me/boxes", "--predictions", masks, "--json", "--no-bounds") == 0
+    words = ("--predictions", masks, "--out", tmp_path / "run", "--json", "--no-bounds")
+    assert run("evaluate", "hf://me/boxes", *words) == 0
     assert json.loads(capsys.readouterr().out)["protocol"]["id"] == "expressions@1"
     download("hf://me/boxes/annotation", tmp_path / "back")
     assert [s.key for s in load(tmp_path / "back/annotation")] == [s.key for s in here]
