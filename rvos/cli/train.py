@@ -32,8 +32,8 @@ def train(
     base: Annotated[
         str | None,
         typer.Option(
-            help="The checkpoint to start from. nano: an earlier videolisa-nano; lisa-nano: one whose image branches "
-            "it gets, by default the shipped one."
+            help="The checkpoint to start from. nano: an earlier videolisa-nano; lisa-nano: the videolisa-nano whose "
+            "image branches it gets."
         ),
     ] = None,
     data: Annotated[
@@ -96,11 +96,13 @@ def _nano(
 
 def _lisa_nano(base: str | None, seed: int, scale: float, videos: int | None) -> Recipe:
     from ..baselines.lisa_nano import lisa_nano_recipe
+    from ..datasets.errors import UsageError
     from ..videolisa.checkpoints import VideoLisa
     from ..videolisa.nano.recipe import N_VIDEOS
-    from ..videolisa.weights import weights_folder
 
-    start = VideoLisa.from_pretrained(base or weights_folder("videolisa-nano"), dtype=_float32())
+    if base is None:
+        raise UsageError("--preset lisa-nano takes its image branches from a videolisa-nano: --base RUN/weights.")
+    start = VideoLisa.from_pretrained(base, dtype=_float32())
     return lisa_nano_recipe(start, seed, scale, videos or N_VIDEOS)
 
 

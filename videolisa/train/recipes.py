@@ -1,6 +1,6 @@
 """Presets of ``rvos train``: what is trained in which stages, on what, and what comes out.
 
-``full`` is the paper's recipe for the 3.8B model; ``nano`` and ``lisa-nano`` train the models that ship in the package
+``full`` is the paper's recipe for the 3.8B model; ``nano`` and ``lisa-nano`` train small models from nothing
 (``videolisa.nano``).
 """
 
