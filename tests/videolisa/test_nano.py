@@ -219,6 +219,7 @@ def test_half_precision_is_what_was_trained_to_three_digits(nano: Any, tmp_path:
         assert torch.allclose(a, b, rtol=1e-3, atol=1e-6), name
 
 
+@pytest.mark.long
 def test_a_recipe_stops_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rvos.videolisa.nano.recipe.N_EXAMS", 1)
     monkeypatch.setattr("rvos.videolisa.nano.recipe.CLIP", replace(CLIP, steps=2))
