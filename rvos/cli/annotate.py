@@ -12,6 +12,7 @@ from .annotate_files import check, export, import_, merge
 
 if TYPE_CHECKING:
     from ..datasets.annotation.store import Store
+    from ..datasets.annotation.videos import Found
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -28,7 +29,13 @@ app.command(epilog="Example: rvos annotate merge my-set their-set --out out/both
 @app.command(epilog="Example: rvos annotate init my-set --videos frames --licence CC-BY-4.0")
 def init(
     project: Annotated[Path, typer.Argument(help="Folder of the new project.")],
-    videos: Annotated[Path, typer.Option(help="Folder with a sub-folder of frames, or a video file, for each clip.")],
+    videos: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder with a sub-folder of frames, or a video file, for each clip. Without it the project starts "
+            "empty; clips are then added in the browser or by `rvos annotate add` and `import`."
+        ),
+    ] = None,
     name: Annotated[str, typer.Option(help="Name of the project; its folder's by default.")] = "",
     licence: Annotated[str, typer.Option(help="Licence of the annotations.")] = "",
     frames_licence: Annotated[str, typer.Option(help="Licence of the videos, for all clips.")] = "",
@@ -37,20 +44,46 @@ def init(
         bool | None, typer.Option("--may-copy/--may-not-copy", help="Whether exports may hold the frames.")
     ] = None,
 ) -> None:
-    """Make a project of videos. Frames are linked into it, or copied where the disk cannot link."""
+    """Make a project. Frames are linked into it, or copied where the disk cannot link."""
     _needs_extra()
-    from ..datasets.annotation.journal import Author
-    from ..datasets.annotation.store import OWNER, Store
-    from ..datasets.annotation.videos import add_video, find_videos
+    from ..datasets.annotation.store import Store
+    from ..datasets.annotation.videos import find_videos
 
-    found = find_videos(videos)
-    source = {"licence": frames_licence, "consent": consent, "may_copy_frames": may_copy}
+    found = [] if videos is None else find_videos(videos)
     with Store.create(project, name, licence) as store:
-        for one in found:
-            clip = add_video(store, one, Author(OWNER), source)
-            print(f"{clip['id']}: {clip['n_frames']} frames of {clip['width']}x{clip['height']}")
+        _add_videos(store, found, {"licence": frames_licence, "consent": consent, "may_copy_frames": may_copy})
     print(f"Start with: rvos annotate serve {project}")
     print(project)
+
+
+@app.command(epilog="Example: rvos annotate add my-set --videos more-frames --frames-licence CC-BY-4.0")
+def add(
+    project: Annotated[Path, typer.Argument(help="Folder of the project.")],
+    videos: Annotated[Path, typer.Option(help="Folder with a sub-folder of frames, or a video file, for each clip.")],
+    frames_licence: Annotated[str, typer.Option(help="Licence of these videos.")] = "",
+    consent: Annotated[str, typer.Option(help="Who is seen and that they agreed.")] = "",
+    may_copy: Annotated[
+        bool | None, typer.Option("--may-copy/--may-not-copy", help="Whether exports may hold the frames.")
+    ] = None,
+) -> None:
+    """Add videos to a project, also while it is being served. One whose name is taken stops the command."""
+    _needs_extra()
+    from ..datasets.annotation.videos import find_videos
+
+    with _opened(project) as store:
+        found = find_videos(videos)
+        _add_videos(store, found, {"licence": frames_licence, "consent": consent, "may_copy_frames": may_copy})
+    print(project)
+
+
+def _add_videos(store: Store, found: list[Found], source: dict[str, Any]) -> None:
+    from ..datasets.annotation.journal import Author
+    from ..datasets.annotation.store import OWNER
+    from ..datasets.annotation.videos import add_video
+
+    for one in found:
+        clip = add_video(store, one, Author(OWNER), source)
+        print(f"{clip['id']}: {clip['n_frames']} frames of {clip['width']}x{clip['height']}")
 
 
 @app.command(epilog="Example: rvos annotate serve my-set --port 8765")

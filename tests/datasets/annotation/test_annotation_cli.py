@@ -51,6 +51,19 @@ def test_from_folders_to_links(tmp_path: Path, capsys: pytest.CaptureFixture[str
         assert [p["name"] for p in store.people()] == ["owner", "Ana"]
 
 
+def test_a_project_may_start_empty(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    project = tmp_path / "project"
+    code, out, _ = run(capsys, "init", project)
+    assert code == 0 and out.splitlines() == [f"Start with: rvos annotate serve {project}", str(project)]
+    annotationclient.write_frames(tmp_path / "videos" / "one")
+    code, out, _ = run(capsys, "add", project, "--videos", tmp_path / "videos", "--frames-licence", "CC0")
+    assert code == 0 and out.splitlines() == ["one: 6 frames of 64x48", str(project)]
+    code, _, err = run(capsys, "add", project, "--videos", tmp_path / "videos")
+    assert code == 2 and "has a clip 'one' already" in err
+    with Store.open(project) as store:
+        assert [(c["id"], c["source"]["licence"]) for c in store.clips()] == [("one", "CC0")]
+
+
 def test_a_video_file_becomes_a_clip(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("av", reason="video files need PyAV (pip install av)")
     from rvos.datasets.annotation.videos import video_of
