@@ -1,7 +1,7 @@
 """lisa-nano: the image-only counterpart of videolisa-nano, trained on the same data for the same number of steps.
 
 It sees one frame and says ``[SEG]`` for that frame: what is asked about time it can only guess. CLIP nano and SAM nano
-are videolisa-nano's own.
+are videolisa-nano's own. It cannot follow things, so the steps that videolisa-nano spends on that go to sentences.
 """
 
 from __future__ import annotations
@@ -87,8 +87,7 @@ class ImageLessons(VideoLessons):
             looks=torch.from_numpy(video.looks),
             places=torch.from_numpy(np.nan_to_num(video.places[:, t], nan=0.5)),
             members=members_of(sentences, len(video.looks)) * seen,
-            motion=torch.empty(0, dtype=torch.int64),
-            happened=torch.empty(0, 8, dtype=torch.int64),
+            tracks=None,
             sam_features=self.sam_features(index, t) if frames else None,
             masks=None if masks is None else torch.from_numpy(masks).float(),
             kinds=tuple(s.kind for s in sentences),

@@ -18,19 +18,20 @@ pytest.importorskip("accelerate")
 from rvos.datasets.frames import ArrayFrames
 from rvos.datasets.reasonshapes.benchmark import make_videos
 from rvos.datasets.types import Video
+from rvos.videolisa.losses import IGNORE_INDEX
 from rvos.videolisa.nano.language import (
     EVERYTHING,
-    LOOKS,
+    TRACK_LAYERS,
     LanguageStage,
     VideoLessons,
     draw_sentences,
-    history,
     packed_mask,
     video_questions,
 )
 from rvos.videolisa.nano.models import nano_tokenizer, new_videolisa
 from rvos.videolisa.nano.recipe import CLIP, LANGUAGE, learn, nano_recipe, save_half, texts
 from rvos.videolisa.nano.scenes import EVENTS, NEVER, SceneVideo, make_scenes, scene_video
+from rvos.videolisa.nano.tracks import ASKED, tracks_of
 from rvos.videolisa.nano.vision import ClipStage, SamStage, ThingCodes, clip_batch, decode_each, sam_batch
 from rvos.videolisa.predictor import VideoLisaPredictor
 from rvos.videolisa.prefix import VideoPrefix
@@ -79,9 +80,40 @@ def test_facts_of_a_scene(scenes: list[SceneVideo]) -> None:
     inside = scene.labels[0] == thing + 1
     assert np.allclose([np.nonzero(inside)[1].mean() + 0.5, np.nonzero(inside)[0].mean() + 0.5], [128 * x, 96 * y])
     assert set(np.unique(scene.cells(0, 6, 6))) <= set(range(len(scene.looks) + 1))
-    _, happened = history(scene, [0, len(scene.frames) - 1], 6)
-    event = EVENTS.index("struck")
-    assert (happened[:36, event] <= 0).all() and (happened[36:, event] == 1).any()
+
+
+def test_tracks_are_what_a_thing_has_done_so_far(scenes: list[SceneVideo]) -> None:
+    scene, last = scenes[0], len(scenes[0].frames) - 1
+    tracks = tracks_of(scene, [0, last], 6)
+    shown = scene.cells(last, 6, 6).ravel() > 0
+    assert (tracks.motion[:36] == IGNORE_INDEX).all() and (
+        tracks.motion[36:] != IGNORE_INDEX
+    ).tolist() == shown.tolist()
+    struck, now, first = EVENTS.index("struck"), ASKED.index("happened"), ASKED.index("first")
+    assert (tracks.events[:36, struck, now] <= 0).all() and (tracks.events[:36, :, first] == IGNORE_INDEX).all()
+    assert (tracks.events[36:, struck, first] == 1).any()
+    for row in np.flatnonzero(shown):
+        thing = int(scene.cells(last, 6, 6).ravel()[row]) - 1
+        seen = scene.places[thing][~np.isnan(scene.places[thing, :, 0])]
+        way = np.linalg.norm(np.diff(seen, axis=0), axis=1).sum()
+        assert np.allclose(tracks.places[36 + row, 2:4], seen[0]) and tracks.places[36 + row, 4] <= way + 1e-6
+    assert tracks.places[36:][~torch.from_numpy(shown)].isnan().all()
+
+
+def test_lower_layers_follow_things_with_and_without_sentences(scenes: list[SceneVideo], nano: Any) -> None:
+    lessons = VideoLessons(nano.model, nano.processor, scenes)
+    stage, rng = LanguageStage(nano.model, ThingCodes(64)), np.random.default_rng(0)
+    blind = lessons.draw(rng, 1, 2, 0, EVERYTHING, shown=False)
+    followed = lessons.draw_tracks(rng, 2, blind)
+    lesson = lessons.lesson(0, scenes[0].sentences, rng, 0)
+    with torch.no_grad():
+        assert stage(followed).keys() == stage([lesson]).keys()
+        rows = torch.cat(
+            [nano.model.language_model.model.embed_tokens(lesson.questions.before), stage.video_rows(lesson)]
+        )
+        whole = nano.model.language_model.model(inputs_embeds=rows[None], output_hidden_states=True)
+        states, _ = stage.ask(stage.video_rows(lesson)[None], [lesson.questions])
+    assert torch.allclose(states[0], whole.hidden_states[TRACK_LAYERS][0, len(lesson.questions.before) :], atol=1e-5)
 
 
 def test_scenes_are_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
@@ -124,7 +156,7 @@ def test_a_vision_stage_learns_its_part_alone(part: str, scenes: list[SceneVideo
         stage(sam_batch(scenes, nano.processor, 8, rng, 2))["loss"].backward()
     else:
         stage = ClipStage(nano.model)
-        learn(stage, "model.vision_tower.", "cells.", "offsets.")
+        learn(stage, "model.vision_tower.", "cells.", "places.")
         stage(clip_batch(scenes, nano.processor, 6, rng, 2))["loss"].backward()
     moved = {n.split(".")[1] for n, p in stage.model.named_parameters(prefix="m") if p.grad is not None}
     nano.model.zero_grad(set_to_none=True)
@@ -142,7 +174,7 @@ def test_training_asks_as_the_predictor_does(scenes: list[SceneVideo], nano: Any
     sentences = list(scene.sentences)
     with torch.no_grad():
         lesson.questions = _inference_questions(sentences, nano)
-        _, hidden = stage.ask(stage.video_rows(lesson), lesson.questions)
+        _, (hidden,) = stage.ask(stage.video_rows(lesson)[None], [lesson.questions])
         trained = nano.model.prompt_vector(hidden[lesson.questions.prompt_rows])
         asked = [question(s.expression.text, template_for(s.expression)) for s in sentences]
         engine = VideoPrefix(nano, as_video(scene)).prompt_vectors(asked)
@@ -163,7 +195,7 @@ def _inference_questions(sentences: list[Any], nano: Any) -> Any:
 
 
 def test_a_question_sees_the_video_and_itself() -> None:
-    mask = packed_mask(2, torch.tensor([0, 0, 1]), torch.tensor([0, 1, 0]), torch.float32)[0, 0] == 0
+    mask = packed_mask(2, torch.tensor([[0, 0, 1]]), torch.tensor([[0, 1, 0]]), torch.float32)[0, 0] == 0
     assert mask.int().tolist() == [[1, 1, 1, 0, 0], [1, 1, 1, 1, 0], [1, 1, 0, 0, 1]]
 
 
@@ -175,7 +207,7 @@ def test_kinds_are_drawn_in_their_shares(scenes: list[SceneVideo]) -> None:
     expected = {kind: 400 * EVERYTHING[kind] / sum(EVERYTHING[k] for k in kinds) for kind in kinds}
     assert all(abs(drawn[kind] - expected[kind]) < 5 * expected[kind] ** 0.5 for kind in kinds)
     assert len(draw_sentences(scenes[4], 1000, EVERYTHING, rng)) == len(scenes[4].sentences)
-    assert {s.kind for s in draw_sentences(scenes[4], 1000, LOOKS, rng)} <= set(LOOKS)
+    assert {s.kind for s in draw_sentences(scenes[4], 1000, {"spatial": 1.0}, rng)} == {"spatial"}
 
 
 def test_words_alone_say_nothing_of_the_video(scenes: list[SceneVideo], nano: Any) -> None:
@@ -184,7 +216,7 @@ def test_words_alone_say_nothing_of_the_video(scenes: list[SceneVideo], nano: An
     (blind,) = lessons.draw(np.random.default_rng(0), 1, 3, 0, EVERYTHING, shown=False)
     assert torch.equal(shown.questions.ids, blind.questions.ids) and blind.features is None
     stage = LanguageStage(nano.model, ThingCodes(64))
-    assert stage.video_rows(blind).abs().sum() == 0 and stage([blind])["history"] == 0
+    assert stage.video_rows(blind).abs().sum() == 0 and stage([blind]).keys() == {"loss", "ce", "selection", "right"}
 
 
 def test_masks_are_of_the_frames_that_are_decoded(scenes: list[SceneVideo], nano: Any) -> None:
@@ -192,7 +224,7 @@ def test_masks_are_of_the_frames_that_are_decoded(scenes: list[SceneVideo], nano
     (lesson,) = lessons.draw(np.random.default_rng(0), 1, 3, 2, EVERYTHING)
     assert lesson.masks is not None and lesson.masks.shape[:2] == (3, 2)
     losses = LanguageStage(nano.model, ThingCodes(64))([lesson])
-    assert {"loss", "ce", "selection", "history", "bce", "dice", "right"} == losses.keys()
+    assert {"loss", "ce", "selection", "bce", "dice", "right", "motion", "places", "events"} == losses.keys()
     assert all(torch.isfinite(value) for value in losses.values())
 
 

@@ -1,4 +1,4 @@
-"""The language stage: projector, language model and prompt head learn what the sentences mean, then the masks.
+"""The language stages: projector, language model and prompt head learn what the sentences mean, then the masks.
 
 All sentences of a video go through the language model together: its rows once, then every question behind them in one
 packed sequence in which a question sees the video and itself, as ``prefix`` does at inference. CLIP nano and SAM nano
@@ -8,7 +8,7 @@ Losses beside the paper's (text cross entropy, BCE, dice):
 
 * selection: the prompt vector is drawn to the code that SAM nano was taught for the things meant
   (``vision.ThingCodes``) and away from those of the video's other things;
-* history: hidden states of dense rows that show a thing say how it moves and what has happened to it so far.
+* tracks: hidden states of dense rows say what the thing there has done so far (``tracks``).
 
 Both come from the scene graph and only help training; nothing of them is in the model.
 """
@@ -17,13 +17,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import nn
+from torch.nn.utils.rnn import pad_sequence
 from transformers import DynamicCache
 
 from ..losses import BCE_WEIGHT, CE_WEIGHT, DICE_WEIGHT, IGNORE_INDEX, mask_losses
@@ -31,28 +31,20 @@ from ..modeling import IMAGE_TOKEN, VideoLisaModel
 from ..processor import Processor
 from ..prompts import ANSWER, TRAINING_ANSWERS, conversation, question, template_for
 from ..sampling import FrameSample, sample_frames
-from .scenes import EVENTS, MOTIONS, NEVER, NOT_CLEAR, SceneVideo, Sentence
+from .scenes import SceneVideo, Sentence
+from .tracks import TrackHead, Tracks, tracks_of
 from .vision import ThingCodes, decode_each
 
 #: Weights of the two helping losses.
-SELECTION, HISTORY = 1.0, 0.5
+SELECTION, TRACKS = 1.0, 1.0
 #: Squared distances between prompt and codes are divided by this before they are compared.
 SPREAD = 8.0
 #: Weight of the squared distance itself.
 NEAR = 0.5
-#: Hidden state (embeddings first) whose rows must know what happened: the layers above it answer.
-HISTORY_LAYER = 2
-#: How often each kind of sentence is drawn: at first those whose words name a look, then those that a single frame
-#: answers, then as the benchmark asks.
+#: After so many layers rows must know what happened: the layers above them answer.
+TRACK_LAYERS = 3
+#: How often each kind of sentence is drawn: at first those whose words name a look, then as the benchmark asks.
 WORDS = {"attribute": 0.7, "multi-object": 0.2, "world-knowledge": 0.1}
-LOOKS = {
-    "attribute": 0.4,
-    "multi-object": 0.2,
-    "spatial": 0.2,
-    "world-knowledge": 0.1,
-    "no-target": 0.05,
-    "motion": 0.05,
-}
 EVERYTHING = {
     "temporal": 0.26,
     "multi-step": 0.22,
@@ -98,7 +90,7 @@ class Lesson:
         looks: int64 (n, 3).
         places: float (n, 2), where each thing is, for the codes.
         members: float (N, n), 1 where a question means a thing.
-        motion: int64 (rows, ), see ``_history``; ``happened`` int64 (rows, 8).
+        tracks: of the dense rows; None where there are none.
         sam_features: float (K, C, g, g), or None where masks are not trained.
         masks: float (N, K, H, W).
         kinds: of the questions.
@@ -110,26 +102,27 @@ class Lesson:
     looks: torch.Tensor
     places: torch.Tensor
     members: torch.Tensor
-    motion: torch.Tensor
-    happened: torch.Tensor
+    tracks: Tracks | None
     sam_features: torch.Tensor | None
     masks: torch.Tensor | None
     kinds: tuple[str, ...]
 
 
-class HistoryHead(nn.Module):
-    """How a thing moves and which of ``EVENTS`` have happened to it, first of all or not."""
+@dataclass
+class TrackBatch:
+    """Videos that are followed without any sentence, and sentences without any video.
 
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.motion, self.happened = nn.Linear(width, len(MOTIONS)), nn.Linear(width, 3 * len(EVENTS))
+    Attributes:
+        features: float (B, F, P, CLIP width), of the distinct frames that are seen.
+        sample: where they go.
+        tracks: of the dense rows.
+        lessons: not shown; they keep the words known.
+    """
 
-    def forward(self, rows: torch.Tensor, motion: torch.Tensor, happened: torch.Tensor) -> torch.Tensor:
-        """Mean cross entropy. motion: int64 (R,); happened: int64 (R, 8), 0 no, 1 first, 2 later."""
-        events = self.happened(rows).unflatten(-1, (len(EVENTS), 3)).flatten(0, 1)
-        return F.cross_entropy(self.motion(rows), motion, ignore_index=IGNORE_INDEX) + F.cross_entropy(
-            events, happened.flatten(), ignore_index=IGNORE_INDEX
-        )
+    features: torch.Tensor
+    sample: FrameSample
+    tracks: Tracks
+    lessons: list[Lesson]
 
 
 class LanguageStage(nn.Module):
@@ -138,57 +131,104 @@ class LanguageStage(nn.Module):
     def __init__(self, model: VideoLisaModel, codes: ThingCodes) -> None:
         super().__init__()
         self.model, self.codes = model, codes
-        self.history = HistoryHead(model.config.text_config.hidden_size)
+        self.track_head = TrackHead(model.config.text_config.hidden_size)
 
-    def forward(self, lessons: Sequence[Lesson]) -> dict[str, torch.Tensor]:
-        """Mean losses over the lessons, and the share of questions whose prompt is nearest to the right code."""
-        parts = [self._lesson(lesson) for lesson in lessons]
-        return {name: torch.stack([p[name] for p in parts]).mean() for name in parts[0]}
+    def forward(self, batch: list[Lesson] | TrackBatch) -> dict[str, torch.Tensor]:
+        """Mean losses, and the share of questions whose prompt is nearest to the right code."""
+        if isinstance(batch, TrackBatch):
+            return self._added(self._answers(batch.lessons), self._follow(batch))
+        return self._answers(batch)
 
     @torch.no_grad()
     def right(self, lesson: Lesson) -> list[bool]:
         """Of each question whether its prompt is nearest to the code of what is meant."""
-        _, hidden = self.ask(self.video_rows(lesson), lesson.questions)
+        _, (hidden,) = self.ask(self.video_rows(lesson)[None], [lesson.questions])
         prompts = self.model.prompt_vector(hidden[lesson.questions.prompt_rows])
         return self._selection(prompts, lesson)[1].tolist()
 
-    def _lesson(self, lesson: Lesson) -> dict[str, torch.Tensor]:
-        rows = self.video_rows(lesson)
-        states, hidden = self.ask(rows, lesson.questions)
+    def _answers(self, lessons: Sequence[Lesson]) -> dict[str, torch.Tensor]:
+        rows = torch.stack([self.video_rows(lesson) for lesson in lessons])
+        states, hidden = self.ask(rows, [lesson.questions for lesson in lessons])
+        parts = [self._answer(h, lesson) for h, lesson in zip(hidden, lessons, strict=True)]
+        means = {name: torch.stack([p[name] for p in parts]).mean() for name in parts[0]}
+        return self._added(means, self._tracks(states, [lesson.tracks for lesson in lessons]))
+
+    def _answer(self, hidden: torch.Tensor, lesson: Lesson) -> dict[str, torch.Tensor]:
         asked = lesson.questions
         logits = self.model.language_model.lm_head(hidden[asked.labels != IGNORE_INDEX])
         ce = CE_WEIGHT * F.cross_entropy(logits, asked.labels[asked.labels != IGNORE_INDEX])
         prompts = self.model.prompt_vector(hidden[asked.prompt_rows])
         selection, right = self._selection(prompts, lesson)
-        out = {"ce": ce, "selection": SELECTION * selection, "history": HISTORY * self._history(states, lesson)}
+        out = {"ce": ce, "selection": SELECTION * selection}
         if lesson.sam_features is not None:
             out.update(self._masks(prompts, lesson))
         return {"loss": torch.stack(list(out.values())).sum(), **out, "right": right.float().mean()}
+
+    def _tracks(self, states: torch.Tensor, tracks: Sequence[Tracks | None]) -> dict[str, torch.Tensor]:
+        known = [t for t in tracks if t is not None]
+        if len(known) < len(tracks):
+            return {}
+        together = Tracks(*(torch.stack([getattr(t, f.name) for t in known]) for f in fields(Tracks)))
+        return self.track_head(states[:, -together.motion.shape[1] :], together)
+
+    def _follow(self, batch: TrackBatch) -> dict[str, torch.Tensor]:
+        """Losses of tracks after the lower layers alone; the upper ones are not needed."""
+        language = self.model.language_model.model
+        states = self._rows(batch.features, batch.sample)
+        place = torch.arange(states.shape[1], device=states.device)[None]
+        rotary = language.rotary_emb(states, position_ids=place)
+        for layer in language.layers[:TRACK_LAYERS]:
+            states = layer(states, position_ids=place, position_embeddings=rotary)
+        return self.track_head(states[:, -batch.tracks.motion.shape[1] :], batch.tracks)
+
+    @staticmethod
+    def _added(losses: dict[str, torch.Tensor], tracks: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        weighted = {name: TRACKS * value for name, value in tracks.items()}
+        return {**losses, **weighted, "loss": losses["loss"] + sum(weighted.values(), torch.zeros(()))}
 
     def video_rows(self, lesson: Lesson) -> torch.Tensor:
         """What stands for the video: (V, hidden); a row of zeros where it is not shown."""
         if lesson.features is None:
             return torch.zeros(1, self.model.config.text_config.hidden_size, device=lesson.members.device)
-        tokens = self.model.projector(lesson.features.float())
-        unique = sorted(set(lesson.sample.frames))
-        index = [unique.index(f) for f in lesson.sample.frames]
-        return self.model.visual_rows(tokens[index], lesson.sample.dense_positions)
+        return self._rows(lesson.features[None], lesson.sample)[0]
 
-    def ask(self, rows: torch.Tensor, asked: Questions) -> tuple[torch.Tensor, torch.Tensor]:
-        """Hidden states of the video's rows in layer ``HISTORY_LAYER`` (V, hidden) and of all questions (Q, hidden)."""
+    def _rows(self, features: torch.Tensor, sample: FrameSample) -> torch.Tensor:
+        """Rows of videos: (B, V, hidden) from features (B, F, P, width)."""
+        tokens = self.model.projector(features.float())
+        unique = sorted(set(sample.frames))
+        index = [unique.index(f) for f in sample.frames]
+        return torch.stack([self.model.visual_rows(one[index], sample.dense_positions) for one in tokens])
+
+    def ask(self, rows: torch.Tensor, asked: Sequence[Questions]) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """Videos and the questions about each of them.
+
+        Args:
+            rows: (B, V, hidden).
+            asked: B packs, with equal ids before the video.
+
+        Returns:
+            Hidden states of the videos' rows after ``TRACK_LAYERS`` layers, (B, V, hidden), and of each pack's
+            questions, (Q, hidden).
+        """
         language = self.model.language_model.model
         cache = DynamicCache()
-        before = torch.cat([language.embed_tokens(asked.before), rows])
-        seen = language(inputs_embeds=before[None], past_key_values=cache, use_cache=True, output_hidden_states=True)
-        length = len(before)
+        before = language.embed_tokens(asked[0].before).expand(len(rows), -1, -1)
+        seen = language(
+            inputs_embeds=torch.cat([before, rows], 1), past_key_values=cache, use_cache=True, output_hidden_states=True
+        )
+        length = before.shape[1] + rows.shape[1]
+        ids = pad_sequence([q.ids for q in asked], batch_first=True)
+        owner = pad_sequence([q.owner for q in asked], batch_first=True, padding_value=-1)
+        place = pad_sequence([q.place for q in asked], batch_first=True)
         behind = language(
-            inputs_embeds=language.embed_tokens(asked.ids)[None],
-            attention_mask=packed_mask(length, asked.owner, asked.place, rows.dtype),
-            position_ids=(length + asked.place)[None],
+            inputs_embeds=language.embed_tokens(ids),
+            attention_mask=packed_mask(length, owner, place, rows.dtype),
+            position_ids=length + place,
             past_key_values=cache,
             use_cache=True,
         )
-        return seen.hidden_states[HISTORY_LAYER][0, len(asked.before) :], behind.last_hidden_state[0]
+        hidden = [h[: len(q.ids)] for h, q in zip(behind.last_hidden_state, asked, strict=True)]
+        return seen.hidden_states[TRACK_LAYERS][:, before.shape[1] :], hidden
 
     def _selection(self, prompts: torch.Tensor, lesson: Lesson) -> tuple[torch.Tensor, torch.Tensor]:
         """Nearness to the code of what is meant, and among the codes of everything that anybody could mean here.
@@ -204,13 +244,6 @@ class LanguageStage(nn.Module):
         near = (prompts - codes[answer]).square().mean()
         return F.cross_entropy(logits, answer) + NEAR * near, logits.argmax(1) == answer
 
-    def _history(self, states: torch.Tensor, lesson: Lesson) -> torch.Tensor:
-        dense = states[len(states) - len(lesson.motion) :]
-        known = lesson.motion != IGNORE_INDEX
-        if not known.any():
-            return states.sum() * 0
-        return self.history(dense[known], lesson.motion[known], lesson.happened[known])
-
     def _masks(self, prompts: torch.Tensor, lesson: Lesson) -> dict[str, torch.Tensor]:
         assert lesson.sam_features is not None and lesson.masks is not None
         features = lesson.sam_features.float()
@@ -222,10 +255,17 @@ class LanguageStage(nn.Module):
 
 
 def packed_mask(before: int, owner: torch.Tensor, place: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """Additive mask (1, 1, Q, before + Q): a row sees the video and its own question up to itself."""
-    mine = (owner[:, None] == owner[None]) & (place[:, None] >= place[None])
-    visible = torch.cat([torch.ones(len(owner), before, dtype=torch.bool), mine], 1)
-    return torch.zeros(visible.shape, dtype=dtype).masked_fill(~visible, torch.finfo(dtype).min)[None, None]
+    """Additive mask (B, 1, Q, before + Q): a row sees the video and its own question up to itself.
+
+    Args:
+        before: rows of the video, and before it.
+        owner, place: int64 (B, Q), of ``Questions``.
+        dtype: of the mask.
+    """
+    mine = (owner[:, :, None] == owner[:, None]) & (place[:, :, None] >= place[:, None])
+    visible = torch.cat([torch.ones(*owner.shape, before, dtype=torch.bool, device=owner.device), mine], -1)
+    hidden = torch.zeros(visible.shape, dtype=dtype, device=owner.device)
+    return hidden.masked_fill(~visible, torch.finfo(dtype).min)[:, None]
 
 
 # Lessons --------------------------------------------------------------------------------------------------------------
@@ -288,34 +328,9 @@ def members_of(sentences: Sequence[Sentence], count: int) -> torch.Tensor:
     return members
 
 
-def history(video: SceneVideo, frames: Sequence[int], side: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """What the thing in each patch of each frame does and has done: int64 (F * side², ) and (F * side², 8).
-
-    Motion is an index into ``MOTIONS``; an event has not happened yet (0), was the first of its kind (1) or was not
-    (2). ``IGNORE_INDEX`` where a patch shows nothing or the fact is too close to call.
-    """
-    motion, happened = [], []
-    for t in frames:
-        cells = video.cells(t, side, side).ravel()
-        shown = cells > 0
-        so_far = _so_far(video.moments, t)
-        motion.append(np.where(shown & (t > 0), video.motion[cells - 1, t], IGNORE_INDEX))
-        happened.append(np.where(shown[:, None], so_far[cells - 1], IGNORE_INDEX))
-    return np.concatenate(motion), np.concatenate(happened)
-
-
-def _so_far(moments: NDArray[np.int64], frame: int) -> NDArray[np.int64]:
-    """int64 (n, 8): per thing and event 0 not yet, 1 first, 2 later, ``IGNORE_INDEX`` unclear."""
-    clear = moments != NOT_CLEAR
-    known = np.where(clear, moments, NEVER)
-    done = known <= frame
-    state = np.where(done, np.where(known == known.min(0), 1, 2), 0)
-    return np.where(clear, state, IGNORE_INDEX)
-
-
 def unseen(lesson: Lesson) -> Lesson:
     """The lesson without its video."""
-    return replace(lesson, features=None, motion=lesson.motion[:0], happened=lesson.happened[:0])
+    return replace(lesson, features=None, tracks=None)
 
 
 class VideoLessons:
@@ -324,6 +339,7 @@ class VideoLessons:
     def __init__(self, model: VideoLisaModel, processor: Processor, scenes: Sequence[SceneVideo]) -> None:
         self.model, self.processor, self.scenes = model, processor, scenes
         self._clip: dict[int, torch.Tensor] = {}
+        self._tracks: dict[int, Tracks | None] = {}
         self._sam: dict[tuple[int, int], torch.Tensor] = {}
 
     def draw(
@@ -353,10 +369,7 @@ class VideoLessons:
     def lesson(self, index: int, sentences: Sequence[Sentence], rng: np.random.Generator, frames: int) -> Lesson:
         """A video with chosen sentences."""
         video, config = self.scenes[index], self.model.config
-        sample = sample_frames(len(video.frames), config.sparse_frames, config.dense_frames, config.temporal_strategy)
-        side = int(config.tokens_per_frame**0.5)
-        dense = sample.dense_frames if config.temporal_strategy in ("sparse-dense", "n-frame") else ()
-        motion, happened = history(video, dense, side) if dense else (np.empty(0, np.int64), np.empty((0, 8), np.int64))
+        sample = self.sample(index)
         supervised = sorted(rng.choice(sample.frames, size=frames, replace=False).tolist()) if frames else []
         masks = np.stack([video.masks(s.targets, supervised) for s in sentences]) if frames else None
         return Lesson(
@@ -366,12 +379,40 @@ class VideoLessons:
             looks=torch.from_numpy(video.looks),
             places=torch.from_numpy(video.mean_places()),
             members=members_of(sentences, len(video.looks)),
-            motion=torch.from_numpy(motion),
-            happened=torch.from_numpy(happened),
+            tracks=self.tracks(index),
             sam_features=torch.cat([self.sam_features(index, t) for t in supervised]) if frames else None,
             masks=None if masks is None else torch.from_numpy(masks).float(),
             kinds=tuple(s.kind for s in sentences),
         )
+
+    def draw_tracks(self, rng: np.random.Generator, videos: int, lessons: list[Lesson]) -> TrackBatch:
+        """Random videos without sentences, with lessons that are not shown."""
+        chosen = [int(index) for index in rng.integers(len(self.scenes), size=videos)]
+        sample = self.sample(chosen[0])
+        frames = sorted(set(sample.frames))
+        facts = [self.tracks(index) for index in chosen]
+        known = [t for t in facts if t is not None]
+        return TrackBatch(
+            features=torch.stack([self.clip_features(index)[frames] for index in chosen]),
+            sample=sample,
+            tracks=Tracks(*(torch.stack([getattr(t, f.name) for t in known]) for f in fields(Tracks))),
+            lessons=lessons,
+        )
+
+    def sample(self, index: int) -> FrameSample:
+        """The frames of a video that are seen."""
+        config, total = self.model.config, len(self.scenes[index].frames)
+        return sample_frames(total, config.sparse_frames, config.dense_frames, config.temporal_strategy)
+
+    def tracks(self, index: int) -> Tracks | None:
+        """Facts about a video's dense rows; None under a strategy without rows for single cells."""
+        config = self.model.config
+        if config.temporal_strategy not in ("sparse-dense", "n-frame"):
+            return None
+        if index not in self._tracks:
+            side = int(config.tokens_per_frame**0.5)
+            self._tracks[index] = tracks_of(self.scenes[index], self.sample(index).dense_frames, side)
+        return self._tracks[index]
 
     @torch.no_grad()
     def clip_features(self, index: int) -> torch.Tensor:

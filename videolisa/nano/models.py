@@ -74,12 +74,12 @@ def nano_config(tokenizer: Tokenizer, **changes: Any) -> VideoLisaConfig:
 
 
 def nano_text(tokenizer: Tokenizer) -> Phi3Config:
-    """The language model: Phi-3 of four layers, 128 wide."""
+    """The language model: Phi-3 of six layers, 128 wide."""
     return Phi3Config(
         vocab_size=len(tokenizer),
         hidden_size=128,
         intermediate_size=256,
-        num_hidden_layers=4,
+        num_hidden_layers=6,
         num_attention_heads=4,
         num_key_value_heads=4,
         sliding_window=None,

@@ -1,4 +1,4 @@
-"""``rvos train --preset nano``: SAM nano, CLIP nano, then the language model: words, looks, everything, masks."""
+"""``rvos train --preset nano``: SAM nano, CLIP nano, then the language model: words, tracks, everything, masks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ..prompts import QUESTIONS, SEG, TRAINING_ANSWERS
 from ..tokenizer import MODEL_FILE, Tokenizer
 from ..train.engine import Optimisation, Stage
 from ..train.recipes import Recipe, validate
-from .language import EVERYTHING, LOOKS, WORDS, LanguageStage, Lesson, VideoLessons
+from .language import EVERYTHING, WORDS, LanguageStage, TrackBatch, VideoLessons
 from .models import nano_tokenizer, new_videolisa
 from .scenes import SceneVideo, make_scenes
 from .vision import ClipBatch, ClipStage, SamBatch, SamStage, ThingCodes, clip_batch, sam_batch
@@ -29,18 +29,20 @@ from .vision import ClipBatch, ClipStage, SamBatch, SamStage, ThingCodes, clip_b
 #: Videos of ``reasonshapes/train`` and sentences drawn for each beside its own.
 N_VIDEOS, N_SENTENCES = 1200, 24
 #: What a step takes.
-SAM_FRAMES, CLIP_FRAMES, VIDEOS, SENTENCES = 8, 24, 2, 28
+SAM_FRAMES, CLIP_FRAMES, VIDEOS, SENTENCES = 8, 24, 4, 14
+#: Videos that are followed in a step, and without video two packs of sentences.
+TRACK_VIDEOS, UNSEEN = 16, 2
 #: With masks, which cost most: fewer sentences, on this many frames each.
 MASK_SENTENCES, MASK_FRAMES = 8, 2
 VALID = "reasonshapes/valid"
 #: Videos of it on which a run is watched.
 VALID_VIDEOS, N_EXAMS = 12, 60
 
-SAM = Optimisation(steps=1500, lr=2e-3, warmup=50, betas=(0.9, 0.98), weight_decay=0.01, final=0.02)
+SAM = Optimisation(steps=3000, lr=2e-3, warmup=50, betas=(0.9, 0.98), weight_decay=0.01, final=0.02)
 CLIP = Optimisation(steps=1500, lr=2e-3, warmup=50, betas=(0.9, 0.98), weight_decay=0.01, final=0.02)
-LANGUAGE_WORDS = Optimisation(steps=1000, lr=5e-4, warmup=40, betas=(0.9, 0.98), weight_decay=0.01, final=0.5)
-LANGUAGE_LOOKS = Optimisation(steps=1500, lr=6e-4, warmup=50, betas=(0.9, 0.98), weight_decay=0.01, final=0.5)
-LANGUAGE = Optimisation(steps=6000, lr=6e-4, warmup=50, betas=(0.9, 0.98), weight_decay=0.01, final=0.1)
+LANGUAGE_WORDS = Optimisation(steps=500, lr=6e-4, warmup=40, betas=(0.9, 0.98), weight_decay=0.01, final=0.5)
+LANGUAGE_TRACKS = Optimisation(steps=1500, lr=1.5e-3, warmup=50, betas=(0.9, 0.98), weight_decay=0.01, final=0.4)
+LANGUAGE = Optimisation(steps=5000, lr=6e-4, warmup=50, betas=(0.9, 0.98), weight_decay=0.01, final=0.1)
 MASKS = Optimisation(steps=600, lr=3e-4, warmup=30, betas=(0.9, 0.98), weight_decay=0.0, final=0.02)
 
 
@@ -76,7 +78,7 @@ class ClipPretraining:
         self.module: nn.Module = ClipStage(videolisa.model)
 
     def begin(self) -> None:
-        learn(self.module, "model.vision_tower.", "cells.", "offsets.")
+        learn(self.module, "model.vision_tower.", "cells.", "places.")
 
     def batch(self, rng: np.random.Generator) -> ClipBatch:
         side = int(self.videolisa.model.config.tokens_per_frame**0.5)
@@ -120,9 +122,9 @@ class LanguageTraining:
 
     def begin(self) -> None:
         decoder = ("model.sam.mask_decoder.",) if self.frames else ()
-        learn(self.module, "model.projector.", "model.language_model.", "model.prompt_head.", "history.", *decoder)
+        learn(self.module, "model.projector.", "model.language_model.", "model.prompt_head.", "track_head.", *decoder)
 
-    def batch(self, rng: np.random.Generator) -> list[Lesson]:
+    def batch(self, rng: np.random.Generator) -> Any:
         return self.lessons.draw(
             rng, VIDEOS, MASK_SENTENCES if self.frames else SENTENCES, self.frames, self.shares, self.shown
         )
@@ -138,6 +140,14 @@ class LanguageTraining:
                 right[kind].append(one)
         scores = {kind: 100 * sum(found) / len(found) for kind, found in right.items()}
         return {**scores, **(validate(self.predictor(), load(VALID), VALID_VIDEOS) if self.frames else {})}
+
+
+class TrackTraining(LanguageTraining):
+    """The language model's lower layers learn to follow things; what words mean is kept in mind beside that."""
+
+    def batch(self, rng: np.random.Generator) -> TrackBatch:
+        lessons = self.lessons.draw(rng, UNSEEN, SENTENCES, 0, self.shares, shown=False)
+        return self.lessons.draw_tracks(rng, TRACK_VIDEOS, lessons)
 
 
 def learn(module: nn.Module, *prefixes: str) -> None:
@@ -205,17 +215,18 @@ def language_stages(
     def predictor() -> VideoLisaPredictor:
         return VideoLisaPredictor(videolisa)
 
-    return stages_of(lessons, exams, stage, predictor, scale)
+    common = (lessons, exams, stage, predictor)
+    words, *answers = stages_of(*common, scale)
+    return (words, TrackTraining("tracks", *common, LANGUAGE_TRACKS.scaled(scale), WORDS), *answers)
 
 
 def stages_of(
     lessons: VideoLessons, exams: VideoLessons, stage: LanguageStage, predictor: Any, scale: float
 ) -> tuple[LanguageTraining, ...]:
-    """Words, then looks, then everything, then masks: of videolisa-nano and of lisa-nano alike."""
+    """Words, then everything, then masks: of videolisa-nano and of lisa-nano alike."""
     common = (lessons, exams, stage, predictor)
     return (
         LanguageTraining("words", *common, LANGUAGE_WORDS.scaled(scale), WORDS, shown=False),
-        LanguageTraining("looks", *common, LANGUAGE_LOOKS.scaled(scale), LOOKS),
         LanguageTraining("language", *common, LANGUAGE.scaled(scale)),
         LanguageTraining("masks", *common, MASKS.scaled(scale), frames=MASK_FRAMES),
     )
@@ -254,5 +265,5 @@ def facts(scenes: Sequence[SceneVideo], videolisa: VideoLisa) -> dict[str, Any]:
         },
         "parameters": parts,
         "from_scratch": True,
-        "helping_losses": "selection (codes of things) and history (what happened to each thing), see nano/language.py",
+        "helping_losses": "selection (codes of things, nano/language.py), tracks (what each has done, nano/tracks.py)",
     }

@@ -24,7 +24,7 @@ from .scenes import COLOUR_NAMES, SHAPE_NAMES, SIZE_NAMES, SceneVideo
 
 N_CLASSES = (len(COLOUR_NAMES), len(SHAPE_NAMES), len(SIZE_NAMES))
 #: Weights of SAM's losses.
-BCE, DICE, CELLS = 5.0, 1.0, 0.3
+BCE, DICE, CELLS = 5.0, 1.0, 1.0
 #: Cosines and sines of a place at these frequencies.
 FREQUENCIES = (1.0, 2.0, 4.0)
 PROMPTS_PER_FRAME = 4
@@ -236,12 +236,12 @@ class ClipBatch:
     Attributes:
         pixels: float (B, 3, size, size).
         looks: int64 (B, N, 3), -1 where a patch shows no thing.
-        offsets: float (B, N, 2), from the patch's middle to the thing's, in patches.
+        places: float (B, N, 2), x and y of the middle of the thing that each patch shows, in patches.
     """
 
     pixels: torch.Tensor
     looks: torch.Tensor
-    offsets: torch.Tensor
+    places: torch.Tensor
 
 
 class ClipStage(nn.Module):
@@ -250,30 +250,26 @@ class ClipStage(nn.Module):
     def __init__(self, model: VideoLisaModel) -> None:
         super().__init__()
         width = model.config.vision_config.hidden_size
-        self.model, self.cells, self.offsets = model, CellHead(width), nn.Linear(width, 2)
+        self.model, self.cells, self.places = model, CellHead(width), nn.Linear(width, 2)
 
     def forward(self, batch: ClipBatch) -> dict[str, torch.Tensor]:
         features = self.model.clip_features(batch.pixels)
         cells = self.cells(features, batch.looks)
         shown = batch.looks[..., 0] >= 0
-        offsets = F.smooth_l1_loss(self.offsets(features[shown]), batch.offsets[shown])
-        return {"loss": cells + offsets, "cells": cells, "offsets": offsets}
+        places = F.smooth_l1_loss(self.places(features[shown]), batch.places[shown])
+        return {"loss": cells + places, "cells": cells, "places": places}
 
 
 def clip_batch(
     scenes: Sequence[SceneVideo], processor: Processor, side: int, rng: np.random.Generator, n_frames: int
 ) -> ClipBatch:
     """Random frames with what each of ``side`` x ``side`` patches shows."""
-    pixels, looks, offsets = [], [], []
-    middle = (np.arange(side) + 0.5) / side
+    pixels, looks, places = [], [], []
     for i in rng.integers(len(scenes), size=n_frames):
         video = scenes[int(i)]
         t = int(rng.integers(len(video.frames)))
         cells = video.cells(t, side, side).ravel()
-        where = np.stack(np.broadcast_arrays(middle[None, :], middle[:, None]), -1).reshape(-1, 2)
         pixels.append(processor.clip_pixels(video.frames[t]))
         looks.append(np.where(cells[:, None] > 0, video.looks[cells - 1], -1))
-        offsets.append(np.where(cells[:, None] > 0, (video.places[cells - 1, t] - where) * side, 0))
-    return ClipBatch(
-        torch.stack(pixels), torch.from_numpy(np.stack(looks)), torch.from_numpy(np.stack(offsets)).float()
-    )
+        places.append(np.where(cells[:, None] > 0, video.places[cells - 1, t] * side, 0))
+    return ClipBatch(torch.stack(pixels), torch.from_numpy(np.stack(looks)), torch.from_numpy(np.stack(places)).float())

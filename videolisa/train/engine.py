@@ -13,6 +13,7 @@ import random
 import shutil
 import signal
 import time
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass, replace
@@ -180,7 +181,7 @@ class Engine:
         for step in range(first, course.steps):
             for group in prepared.param_groups:
                 group["lr"] = course.lr * course.rate(step)
-            values = self._step(stage, module, prepared, number, step)
+            values = self._step(stage, module, prepared, step)
             self._note(stage, step, values, course)
             if stage.validate_every and (step + 1) % stage.validate_every == 0 and step + 1 < course.steps:
                 self._validate(stage, step + 1)
@@ -189,11 +190,11 @@ class Engine:
         self._validate(stage, course.steps)
         self.accelerator.free_memory(module, prepared)
 
-    def _step(self, stage: Stage, module: nn.Module, optimiser: Any, number: int, step: int) -> dict[str, float]:
+    def _step(self, stage: Stage, module: nn.Module, optimiser: Any, step: int) -> dict[str, float]:
         course = stage.optimisation
         sums: dict[str, float] = {}
         for micro in range(course.accumulate):
-            rng = self._seeded(number, step, micro)
+            rng = self._seeded(stage.name, step, micro)
             batch = to_device(stage.batch(rng), self.accelerator.device)
             last = micro == course.accumulate - 1
             with self.accelerator.no_sync(module) if not last else _nothing():
@@ -206,9 +207,9 @@ class Engine:
         optimiser.zero_grad()
         return {**sums, "gradient_norm": float(norm if norm is not None else 0.0)}
 
-    def _seeded(self, number: int, step: int, micro: int) -> np.random.Generator:
+    def _seeded(self, stage: str, step: int, micro: int) -> np.random.Generator:
         """The generator of a batch; dropout and whatever else draws from torch's or Python's own is seeded too."""
-        key = (self.options.seed, number, step, micro, self.accelerator.process_index)
+        key = (self.options.seed, zlib.crc32(stage.encode()), step, micro, self.accelerator.process_index)
         rng = np.random.default_rng(key)
         own = int(rng.integers(1 << 31))
         torch.manual_seed(own)
