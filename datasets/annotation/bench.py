@@ -55,6 +55,7 @@ class Bench:
     desk: Desk = field(init=False)
     cookie: str = field(init=False)
     failures: deque[float] = field(default_factory=lambda: deque(maxlen=_MOST_FAILURES))
+    stopping: threading.Event = field(default_factory=threading.Event)
     _report: tuple[int, dict[str, Any]] | None = None
     _reporting: threading.Lock = field(default_factory=threading.Lock)
 

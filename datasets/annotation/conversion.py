@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from ..errors import RvosError
 from . import database as db
 from . import native
 from .edits import blank_expression
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 _ROLES = {"owner": "author"}
+_CLIP_FIELDS = ("id", "title", "height", "width", "frame_height", "frame_width", "fps", "has_void")
 
 
 # Out -----------------------------------------------------------------------------------------------------------------
@@ -31,12 +33,19 @@ _ROLES = {"owner": "author"}
 
 @contextmanager
 def as_native(store: Store, frames: bool = True) -> Iterator[Path]:
-    """A project as a native folder that is removed afterwards; its ``frames`` are links where the disk allows."""
+    """A project as a native folder that is removed afterwards; its ``frames`` are links where the disk allows.
+
+    What goes wrong in it is said of the project: nobody finds the folder any more.
+    """
     (store.folder / "cache").mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=store.folder / "cache", prefix="native-") as folder:
         out = Path(folder) / "native"
-        write_native(store, out, frames)
-        yield out
+        try:
+            write_native(store, out, frames)
+            yield out
+        except RvosError as error:
+            error.args = tuple(str(words).replace(str(out), str(store.folder)) for words in error.args)
+            raise
 
 
 def write_native(store: Store, out: Path, frames: bool = True, progress: Progress | None = None) -> None:
@@ -75,7 +84,7 @@ def native_clip(store: Store, key: int, tracks: Tracks | None = None) -> native.
     texts = {row["id"]: row["text"] for row in named["expression"]}
     return native.Clip.model_validate(
         {
-            **{name: clip[name] for name in ("id", "title", "height", "width", "fps", "has_void", "source")},
+            **{name: clip[name] for name in (*_CLIP_FIELDS, "source")},
             "frames": store.frames_of(key),
             "objects": [_object(row, spans.get(row["id"], [])) for row in objects],
             "expressions": [_without(row, "clip", "revision") for row in named["expression"]],
@@ -199,7 +208,7 @@ def add_imported(
 
 def _add_one(store: Store, imported: Imported, author: Author) -> Row:
     clip = imported.clip
-    row = {**clip.model_dump(include={"id", "title", "height", "width", "fps", "has_void"})}
+    row = clip.model_dump(include=set(_CLIP_FIELDS))
     row["source"] = clip.source.model_dump()
     with tempfile.TemporaryDirectory(prefix="rvos-frames-") as folder:
         frames = [_incoming(imported, frame, number, Path(folder)) for number, frame in enumerate(clip.frames)]

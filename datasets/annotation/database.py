@@ -52,7 +52,8 @@ clip = _table(
     _key("key", sa.Integer),
     sa.Column("id", sa.Text, nullable=False, unique=True),
     _column("title"),
-    *(_column(n, sa.Integer) for n in ("n_frames", "height", "width")),
+    _column("n_frames", sa.Integer),
+    *(_column(n, sa.Integer, nullable=True) for n in ("height", "width", "frame_height", "frame_width")),
     _column("fps", sa.Float, nullable=True),
     _column("source", sa.JSON),
     _column("state"),
@@ -174,15 +175,22 @@ secret = _table("secret", _key("name"), _column("value", sa.LargeBinary))
 # Migrations ----------------------------------------------------------------------------------------------------------
 
 
-def _create_first_version(connection: Connection) -> None:
-    folder = Path(__file__).parent / "migrations"
-    for statement in (folder / "0001_first_version.sql").read_text(encoding="utf-8").split(";\n\n"):
-        connection.exec_driver_sql(statement)
-
-
 Migration = Callable[[Connection], None]
+
+
+def _script(name: str) -> Migration:
+    """The statements of a file."""
+
+    def run(connection: Connection) -> None:
+        text = (Path(__file__).parent / "migrations" / name).read_text(encoding="utf-8")
+        for statement in text.split(";\n\n"):
+            connection.exec_driver_sql(statement)
+
+    return run
+
+
 #: number n - 1 leads from version n - 1 to version n; never changed once released
-MIGRATIONS: tuple[Migration, ...] = (_create_first_version,)
+MIGRATIONS: tuple[Migration, ...] = (_script("0001_first_version.sql"), _script("0002_sizes.sql"))
 
 
 def migrate(engine: Engine, path: Path, migrations: Sequence[Migration] = MIGRATIONS) -> None:

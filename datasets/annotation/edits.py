@@ -274,8 +274,10 @@ def undo(store: Store, clip: int, person: Person, tab: str = "", again: bool = F
     return step, done_of(change)
 
 
-def canonical(counts: str, size: tuple[int, int]) -> str:
+def canonical(counts: str, size: tuple[int, int] | tuple[None, None]) -> str:
     """A compressed RLE in the one form in which it is stored: "" where it is empty. Raises Invalid."""
+    if size[0] is None:
+        raise Invalid("Nothing can be drawn here: the clip has no images, and no size is known.")
     if counts == "":
         return ""
     try:

@@ -7,20 +7,25 @@ exported as annotations that refer to their frames by name and SHA-256 (``source
 
 from __future__ import annotations
 
+import copy
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ..checks import CheckReport, check_dataset
 from ..config import replace_file
 from ..conversion import LAYOUTS as VIEWS
 from ..conversion import convert
 from ..errors import UnknownNameError, UsageError
+from ..problems import SEVERITIES, Problem
 from ..registry import load
-from ..types import RVOSDataset, Video
+from ..types import FrameSource, RVOSDataset, Video
 from . import native
 from .loader import AnnotationProject, ReferencedFrames
 from .native import Clip, Event, Project
@@ -31,6 +36,7 @@ LAYOUTS = (NATIVE, *VIEWS)
 SOURCES_FILE = "sources.json"
 
 How = Literal["link", "copy", "none"]
+Size = tuple[int, int]
 #: called with (clips done, clips in all)
 Progress = Callable[[int, int], None]
 
@@ -43,6 +49,8 @@ class Export:
         target: ``layout`` or ``layout/split``; ``rvos.load(target, root)`` opens it (``rvos.load(root)`` for native).
         losses: what the layout has no place for, in words with how often and where first; empty for ``native``.
         withheld: clips whose frames are not passed on, with the reason.
+        resampled: clips whose images are passed on and have another size than their masks: (height, width) of both.
+        sizeless: clips of which neither an image nor a mask is known.
     """
 
     target: str
@@ -51,6 +59,8 @@ class Export:
     n_expressions: int
     losses: tuple[str, ...]
     withheld: dict[str, str]
+    resampled: dict[str, tuple[Size, Size]]
+    sizeless: tuple[str, ...]
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -82,18 +92,18 @@ def export(
     out = Path(out)
     project = native.read(folder)
     clips = list(project)
-    _refuse(clips, project)
-    withheld = _withheld(clips, project, frames)
+    exported = clips if name == NATIVE else _spoken(clips)
+    _refuse(exported, project)
+    withheld = _withheld(exported, project, frames)
     if name == NATIVE:
         return _write_native(project, clips, out, withheld, frames, progress)
     dataset = _View(project.folder, withheld)
     done = convert(dataset, layout, out, frames=frames, progress=progress)
     split = done.target.partition("/")[2]
     record = out / (f"sources-{split}.json" if split else SOURCES_FILE)
-    exported = [clip for clip in clips if any(native.counts(clip, e) for e in clip.expressions)]
     replace_file(record, json.dumps(_sources(exported, withheld), indent=1, ensure_ascii=False).encode())
     losses = (*_own_losses(dataset, clips), *(str(loss) for loss in done.losses if not _said(loss.what, withheld)))
-    return Export(done.target, out, done.n_videos, done.n_expressions, losses, withheld)
+    return Export(done.target, out, done.n_videos, done.n_expressions, losses, withheld, *_sizes(exported, withheld))
 
 
 def view(folder: Path | str, frames: How = "link") -> tuple[AnnotationProject, dict[str, str]]:
@@ -104,7 +114,7 @@ def view(folder: Path | str, frames: How = "link") -> tuple[AnnotationProject, d
         DatasetError: the folder's files are not as expected, or no sentence of it counts.
     """
     project = native.read(folder)
-    clips = list(project)
+    clips = _spoken(project)
     _refuse(clips, project)
     withheld = _withheld(clips, project, frames)
     return _View(project.folder, withheld), withheld
@@ -113,11 +123,70 @@ def view(folder: Path | str, frames: How = "link") -> tuple[AnnotationProject, d
 def verify(done: Export) -> CheckReport:
     """Open what was written and look at every mask and the headers of the frames, as ``rvos datasets check`` does.
 
-    That there are other counts than the benchmark published is no problem of a view of something else.
+    That there are other counts than the benchmark published is no problem of a view of something else. What the
+    project itself says of its sizes, images that are not as large as masks or no size at all, is a warning a clip.
     """
     dataset = load("annotation" if done.target == NATIVE else done.target, done.root)
-    found = check_dataset(dataset, "header")
-    return replace(found, problems=tuple(p for p in found.problems if p.code != "counts-differ"))
+    found = check_dataset(_with_sizes_said(dataset, done), "header")
+    expected = {"counts-differ": {dataset.id}, "unknown-size": {f"video {clip}" for clip in done.sizeless}}
+    problems = [p for p in found.problems if p.place not in expected.get(p.code, ())]
+    return replace(found, problems=tuple(sorted([*problems, *_said_of_sizes(done)], key=_severity)))
+
+
+@dataclass(frozen=True)
+class _Stretched:
+    """Frames that are said to be as large as masks, where the images have the size that the project states."""
+
+    source: FrameSource
+    stated: Size
+    shape: Size
+
+    def read(self, name: str) -> NDArray[np.uint8]:
+        return self.source.read(name)
+
+    def size(self, name: str) -> Size:
+        found = self.source.size(name)
+        return self.shape if found == self.stated else found
+
+    def path(self, name: str) -> Path | None:
+        return self.source.path(name)
+
+
+def _with_sizes_said(dataset: RVOSDataset, done: Export) -> RVOSDataset:
+    """The dataset where videos with images of another size have the size of their masks."""
+    videos = {video.id: video for video in dataset.videos}
+    for clip, (stated, shape) in done.resampled.items():
+        if clip in videos and (source := videos[clip].source) is not None:
+            videos[clip] = replace(videos[clip], source=_Stretched(source, stated, shape), declared_size=shape)
+    said = copy.copy(dataset)
+    for worked_out in ("videos", "_by_video", "_by_key"):
+        said.__dict__.pop(worked_out, None)
+    said.samples = tuple(replace(sample, video=videos[sample.video.id]) for sample in dataset.samples)
+    return said
+
+
+def _said_of_sizes(done: Export) -> Iterator[Problem]:
+    for clip, (stated, shape) in done.resampled.items():
+        found = f"its frames are {stated[1]}x{stated[0]}, its masks {shape[1]}x{shape[0]}."
+        cure = "So they are in the project; take the images that the masks were drawn on, if there are any."
+        yield Problem("warning", "frames-resampled", f"video {clip}", found, cure)
+    if done.sizeless:
+        found = f"of {_counted(len(done.sizeless), 'video')} neither an image nor a mask is known."
+        yield Problem("warning", "unknown-size", f"video {done.sizeless[0]}", found, "So they are in the project.")
+
+
+def _severity(problem: Problem) -> int:
+    return SEVERITIES.index(problem.severity)
+
+
+def _sizes(clips: list[Clip], withheld: Mapping[str, str]) -> tuple[dict[str, tuple[Size, Size]], tuple[str, ...]]:
+    """What ``Export`` says of sizes."""
+    resampled = {
+        clip.id: (clip.frame_size, clip.size)
+        for clip in clips
+        if clip.frame_size is not None and clip.size is not None and clip.id not in withheld
+    }
+    return resampled, tuple(clip.id for clip in clips if clip.size is None)
 
 
 class _View(AnnotationProject):
@@ -135,6 +204,11 @@ class _View(AnnotationProject):
 
 
 # What may be exported -------------------------------------------------------------------------------------------------
+
+
+def _spoken(clips: Iterable[Clip]) -> list[Clip]:
+    """The clips with a sentence that counts: those that a view has."""
+    return [clip for clip in clips if any(native.counts(clip, e) for e in clip.expressions)]
 
 
 def obstacles(clip: Clip) -> list[str]:
@@ -186,7 +260,7 @@ def _write_native(
             if progress is not None:
                 progress(done, len(clips))
     n_expressions = sum(len(clip.expressions) for clip in clips)
-    return Export(NATIVE, out, len(clips), n_expressions, (), withheld)
+    return Export(NATIVE, out, len(clips), n_expressions, (), withheld, *_sizes(clips, withheld))
 
 
 # What a view loses ----------------------------------------------------------------------------------------------------

@@ -108,7 +108,8 @@ def import_dataset(
         DatasetError, ImageError: its files are not as expected.
     """
     terms = Terms(licence, consent, may_copy_frames)
-    return islice(_imported(kind, Path(root), split, None if images is None else Path(images), terms), limit)
+    found = _imported(kind, Path(root), split, None if images is None else Path(images), terms)
+    return map(_with_frame_size, islice(found, limit))
 
 
 def _imported(kind: str, root: Path, split: str, images: Path | None, terms: Terms) -> Iterator[Imported]:
@@ -127,6 +128,15 @@ def _imported(kind: str, root: Path, split: str, images: Path | None, terms: Ter
     except UnknownNameError:
         raise UnknownNameError("dataset or collection", name, [*dataset_names(), *COLLECTIONS]) from None
     return from_dataset(load(f"{dataset}/{split}" if split else dataset, root), terms)
+
+
+def _with_frame_size(imported: Imported) -> Imported:
+    """The clip with the size of its images, where it is another than that of its masks."""
+    clip, source = imported.clip, imported.source
+    first = next((frame.name for frame in clip.frames if frame.sha256), None)
+    if source is None or first is None or clip.size in (None, found := source.size(first)):
+        return imported
+    return replace(imported, clip=clip.model_copy(update={"frame_height": found[0], "frame_width": found[1]}))
 
 
 # Datasets with sentences ----------------------------------------------------------------------------------------------

@@ -173,6 +173,8 @@ def _merged(
             "title": _one(a.title, b.title, f"{place}, title", done),
             "height": a.height or b.height,
             "width": a.width or b.width,
+            "frame_height": a.frame_height or b.frame_height,
+            "frame_width": a.frame_width or b.frame_width,
             "fps": _one(a.fps, b.fps, f"{place}, fps", done),
             "has_void": a.has_void or b.has_void,
             "source": _source(a.source, b.source, place, done),

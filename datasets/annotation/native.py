@@ -272,6 +272,7 @@ class Writer:
             time = now()
             head = self._head.model_copy(
                 update={
+                    "schema_version": SCHEMA_VERSION,
                     "clips": tuple(self._refs),
                     "created_at": self._head.created_at or time,
                     "modified_at": self._head.modified_at or time,

@@ -69,7 +69,7 @@ def check_clip(clip: Clip, masks: Masks | None = None, words: frozenset[str] = f
         masks: by object id, as ``Project.masks`` gives them; each is read once and dropped.
         words: correctly spelt words besides the built-in ones.
     """
-    found = [*missing_terms(clip), *no_sentences(clip), *split_groups(clip)]
+    found = [*missing_terms(clip), *no_sentences(clip), *split_groups(clip), *frames_resampled(clip)]
     for expression in clip.expressions:
         found += check_sentence(clip, expression, words)
     for item in clip.objects:
@@ -410,6 +410,15 @@ def missing_terms(clip: Clip) -> Iterator[Finding]:
     if clip.source.may_copy_frames is None:
         step = "State it; until then exports refer to the frames by their hashes."
         yield Finding("frames-not-stated", "note", place, "whether its frames may be passed on is not stated.", step)
+
+
+def frames_resampled(clip: Clip) -> Iterator[Finding]:
+    """``frames-resampled``: images of another size than the masks."""
+    if clip.frame_size is not None:
+        found = f"its frames are {clip.frame_width}x{clip.frame_height}, its masks {clip.width}x{clip.height}."
+        step = "Images are stretched where they are shown, masks count in their own size; give the images they were "
+        step += "drawn on, if there are any."
+        yield Finding("frames-resampled", "warning", Place(clip.id, "clip", clip.id), found, step)
 
 
 def no_sentences(clip: Clip) -> Iterator[Finding]:

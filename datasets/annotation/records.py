@@ -16,7 +16,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from ..files import is_plain_path
 
 FORMAT: Literal["rvos-annotation"] = "rvos-annotation"
-SCHEMA_VERSION: Literal[1] = 1
+#: version 1 is the same without a clip's ``frame_height`` and ``frame_width``
+SCHEMA_VERSION: Literal[2] = 2
 
 Role = Literal["author", "blind", "reviewer"]
 Origin = Literal["human", "imported", "propagated"]
@@ -265,7 +266,9 @@ class Clip(Record):
     """A video with everything that is said about it, except its masks.
 
     Attributes:
-        height, width: of the masks in pixels, and of the frames unless a collection has others; None where unknown.
+        height, width: of the masks in pixels; None where unknown: nobody annotated, and no image was there.
+        frame_height, frame_width: of the frames' images where that is another size, None where it is the same. They
+            are stretched to the masks' size where they are shown; masks count in their own size.
         fps: of the scored frames.
         has_void: ``masks.json`` holds pixels that no score may count.
     """
@@ -274,6 +277,8 @@ class Clip(Record):
     title: Text = ""
     height: int | None = Field(default=None, ge=1)
     width: int | None = Field(default=None, ge=1)
+    frame_height: int | None = Field(default=None, ge=1)
+    frame_width: int | None = Field(default=None, ge=1)
     fps: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     has_void: bool = False
     source: Source = Source()
@@ -288,6 +293,11 @@ class Clip(Record):
     def size(self) -> tuple[int, int] | None:
         """(height, width), None where unknown."""
         return None if self.height is None or self.width is None else (self.height, self.width)
+
+    @property
+    def frame_size(self) -> tuple[int, int] | None:
+        """(height, width) of the images where it is another than ``size``, else None."""
+        return None if self.frame_height is None or self.frame_width is None else (self.frame_height, self.frame_width)
 
     @property
     def by_object(self) -> dict[str, Object]:
@@ -306,6 +316,8 @@ class Clip(Record):
             if len(set(names)) < len(names):
                 twice = next(name for name in names if names.count(name) > 1)
                 raise ValueError(f"'{twice}' occurs twice in {what}")
+        if (self.frame_height is None) != (self.frame_width is None):
+            raise ValueError("frame_height and frame_width go together")
         if not any(frame.role == "scored" for frame in self.frames):
             raise ValueError("no frame is scored")
         self._check_references()
@@ -360,7 +372,7 @@ class Head(Record):
     """
 
     format: Literal["rvos-annotation"] = FORMAT
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1, 2] = SCHEMA_VERSION
     name: Id
     version: Text = "unstated"
     split: Text = ""

@@ -112,6 +112,12 @@ class Invalid(Refusal):
     status, code = 422, "invalid"
 
 
+class Stopping(Refusal):
+    """The server is being stopped; nothing of the request was written."""
+
+    status, code = 503, "stopping"
+
+
 class Busy(Refusal):
     """Too much at once; try again later."""
 

@@ -144,13 +144,17 @@ async def wait_for_events(
     jobs: int = -1,
     wait: Annotated[float, Query(ge=0, le=_MOST_WAIT)] = 0,
 ) -> Response:
-    """Answers when something is newer than ``since`` or the jobs are not at version ``jobs``, or when time is up."""
+    """Answers when something is newer than ``since`` or the jobs are not at version ``jobs``, or when time is up.
+
+    Also when the server is about to stop, which nobody who waits should hold up.
+    """
     end = time.monotonic() + wait
     while True:
         found = await run_in_threadpool(_events, caller, since, clip, jobs)
         if found["changes"] or found["reset"] or (jobs >= 0 and found["jobs_version"] != jobs):
             return Answer(found)
-        if time.monotonic() >= end or await request.is_disconnected():
+        ended = time.monotonic() >= end or caller.bench.stopping.is_set()
+        if ended or await request.is_disconnected():
             return Answer(found)
         await asyncio.sleep(_POLL_SECONDS)
 

@@ -6,6 +6,7 @@ say where they come from; a name that it rebinds to this machine's address fails
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import json
 import os
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from .records import now
-from .refusals import CrossSite, Malformed, Refusal, TooLarge, WrongContentType, WrongHost
+from .refusals import CrossSite, Malformed, Refusal, Stopping, TooLarge, WrongContentType, WrongHost
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -68,27 +69,39 @@ class RefusedLog:
         with self._lock:
             if self.path.exists() and self.path.stat().st_size > _MOST_LOG:
                 os.replace(self.path, self.path.with_suffix(".old.log"))
-            with self.path.open("a", encoding="ascii") as file:
+            with open(self.path, "a", encoding="ascii", opener=_no_link) as file:
                 file.write(line)
+
+
+def _no_link(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW, 0o600)
 
 
 class Door:
     """ASGI middleware that checks Host, origin, content type and size, and sets the headers of answers."""
 
-    def __init__(self, app: Any, names: Iterable[str], loopback_only: bool, log: RefusedLog) -> None:
+    def __init__(
+        self, app: Any, names: Iterable[str], loopback_only: bool, log: RefusedLog, is_stopping: Callable[[], bool]
+    ) -> None:
         """
         Args:
             app: what is behind the door.
             names: host names by which the server may be called, beside addresses.
             loopback_only: whether only loopback addresses are names of this server.
             log: gets what is refused.
+            is_stopping: whether the server is being stopped, so that what is cancelled now is no fault.
         """
         self.app = app
+        self.is_stopping = is_stopping
         self.names = {name.lower() for name in names} | {"localhost"}
         self.loopback_only = loopback_only
         self.log = log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            self.log.add(scope, 403, "method", "There are no web sockets here.")
+            await send({"type": "websocket.close", "code": 1008})
+            return
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -106,6 +119,11 @@ class Door:
             self.log.add(scope, refusal.status, refusal.code, str(refusal))
             if not answer.started:
                 await _send_refusal(answer.send, refusal)
+        except asyncio.CancelledError:
+            if not self.is_stopping():
+                raise
+            if not answer.started:
+                await _send_refusal(answer.send, Stopping("The server is being stopped; nothing was written."))
 
     def _check_host(self, headers: dict[str, str]) -> None:
         host = _host_name(headers.get("host", ""))

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import signal
 import socket
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from types import FrameType
 from urllib.parse import urlsplit
 
 from fastapi import FastAPI, Request
@@ -76,7 +78,9 @@ def create_app(
     app.add_exception_handler(RecursionError, _refused)
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(Exception, _broken)
-    app.add_middleware(Door, names=tuple(names), loopback_only=loopback_only, log=log)
+    app.add_middleware(
+        Door, names=tuple(names), loopback_only=loopback_only, log=log, is_stopping=bench.stopping.is_set
+    )
     return app
 
 
@@ -145,8 +149,13 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def serve(app: FastAPI, listening: socket.socket) -> None:
-    """Run the application until it is interrupted."""
+    """Run the application until Ctrl-C or SIGTERM; pages that wait for news are answered, then it ends."""
     import uvicorn
+
+    class Server(uvicorn.Server):
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            app.state.bench.stopping.set()
+            super().handle_exit(sig, frame)
 
     config = uvicorn.Config(
         app,
@@ -158,4 +167,10 @@ def serve(app: FastAPI, listening: socket.socket) -> None:
         timeout_keep_alive=30,
         timeout_graceful_shutdown=3,
     )
-    uvicorn.Server(config).run([listening])
+    # uvicorn raises a signal again once it has ended: both are to end as KeyboardInterrupt, and that is expected
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with suppress(KeyboardInterrupt):
+            Server(config).run([listening])
+    finally:
+        signal.signal(signal.SIGTERM, before)

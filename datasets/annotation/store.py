@@ -43,6 +43,7 @@ class Store:
     def __init__(self, folder: Path) -> None:
         """Open an existing project; see ``open``."""
         self.folder = folder.resolve()
+        _refuse_links(self.folder)
         self._engine = db.connect(self.folder / db.FILE)
         self._writer = threading.Lock()
         db.migrate(self._engine, self.folder / db.FILE)
@@ -256,6 +257,17 @@ class Store:
         if not rows:
             raise Unknown(f"There is no {what} '{str(name)[:80]}'.")
         return rows[0]
+
+
+#: what a project consists of; a link in place of one would lead what is written there out of the project
+PARTS = (db.FILE, f"{db.FILE}-wal", f"{db.FILE}-shm", "frames", "cache", "exports", "refused.log", "refused.old.log")
+
+
+def _refuse_links(folder: Path) -> None:
+    """Raises DatasetError where a part of a project is a link."""
+    for name in PARTS:
+        if (folder / name).is_symlink():
+            raise DatasetError(f"{folder / name}: is a link; a project keeps everything in its own folder. Remove it.")
 
 
 def new_id(change: Change, clip: int, kind: str) -> str:

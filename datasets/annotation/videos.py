@@ -14,7 +14,7 @@ import re
 import shutil
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -29,6 +29,7 @@ from ..images import image_size, read_rgb
 from ..types import Video
 from . import database as db
 from .journal import Author, Change
+from .native import file_sha256
 from .records import now
 from .refusals import Unknown
 from .store import Store
@@ -41,6 +42,8 @@ VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi")
 THUMBNAIL_WIDTHS = (80, 160, 320)
 #: what a clip may hold, so that a request about it stays bounded
 MOST_FRAMES, MOST_PIXELS = 100_000, 1 << 25
+#: what the frames of a video file may come to, however well it hides their size
+MOST_DECODED = 64 << 30
 _JPEG_QUALITY = 95
 _SOURCE = ("collection", "video", "url", "citation", "licence", "licence_url", "consent", "file", "file_sha256")
 
@@ -84,18 +87,27 @@ def add_video(
     author: Author,
     source: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
+    most_decoded: int = MOST_DECODED,
 ) -> Row:
     """Take a video into the project as a clip. Gives the clip's row.
 
+    Args:
+        store: the project.
+        found: the video.
+        author: who adds it.
+        source: what is known of where it is from, as ``records.Source`` has it.
+        progress: called per frame.
+        most_decoded: bytes that the frames of a video file may come to as JPEG.
+
     Raises:
-        DatasetError: frames of several sizes, no image, a file that cannot be decoded.
+        DatasetError: frames of several sizes, no image, a file that cannot be decoded, one that is too large.
         UsageError: a clip of that id is there.
         MissingExtraError: a video file where PyAV is not installed.
     """
     if found.files:
         frames = [Incoming(path.stem, path.suffix.lower(), path) for path in found.files]
         return add_clip(store, {"id": found.id, "source": source or {}}, frames, author, progress)
-    return _add_video_file(store, found, author, source or {}, progress)
+    return _add_video_file(store, found, author, source or {}, progress, most_decoded)
 
 
 @dataclass(frozen=True)
@@ -128,14 +140,14 @@ def add_clip(
 
     Args:
         clip: ``id``; further columns of a clip as far as known. ``height`` and ``width`` are those of its masks, to
-            which images of another size are stretched; without them, those of the images.
+            which images of another size are stretched; without them, those of the images; without images unknown.
         frames: in temporal order.
         author: who adds it.
         progress: called per frame.
         fill: writes what comes with the clip (objects, masks, sentences) in the same transaction.
 
     Raises:
-        DatasetError: frames of several sizes, or no image and no size.
+        DatasetError: frames of several sizes.
         UsageError: a clip of that id is there, too many frames.
     """
     if not 0 < len(frames) <= MOST_FRAMES:
@@ -144,33 +156,35 @@ def add_clip(
         raise UsageError(f"The project has a clip '{clip['id']}' already; rename the new one.")
     key = _new_key(store)
     with _folder_of(store, key) as folder:
-        rows, size = [], (None, None)
+        rows, images = [], (None, None)
         for number, frame in enumerate(frames):
-            row, size = _take_frame(folder, number, frame, size)
+            row, images = _take_frame(folder, number, frame, images)
             rows.append(row)
             if progress is not None:
                 progress(number + 1, len(frames))
-        if clip.get("height") and clip.get("width"):
-            size = clip["height"], clip["width"]
-        if size[0] is None:
-            raise DatasetError(f"Clip {clip['id']}: neither an image nor a size is known; give the frames.")
         with store.change(key, author, "new clip", kind="record") as change:
             change.put("frames", {"clip": key, "list": rows})
-            change.put("clip", _clip_row(clip, key, len(rows), size))
+            change.put("clip", _clip_row(clip, key, len(rows), images))
             if fill is not None:
                 fill(change, key)
     return store.clip(key)
 
 
-def _clip_row(clip: Mapping[str, Any], key: int, n_frames: int, size: tuple[Any, Any]) -> Row:
+def _clip_row(clip: Mapping[str, Any], key: int, n_frames: int, images: tuple[Any, Any]) -> Row:
+    """``images``: their (height, width), None where there is none."""
+    size = (clip["height"], clip["width"]) if clip.get("height") else images
+    stated = clip.get("frame_height"), clip.get("frame_width")
+    frame_size = stated if images[0] is None else images if tuple(images) != size else (None, None)
     source = {**dict.fromkeys(_SOURCE, ""), "may_copy_frames": None, **clip.get("source", {})}
     return {
         "key": key,
         "id": clip["id"],
         "title": clip.get("title", ""),
         "n_frames": n_frames,
-        "height": int(size[0]),
-        "width": int(size[1]),
+        "height": size[0],
+        "width": size[1],
+        "frame_height": frame_size[0],
+        "frame_width": frame_size[1],
         "fps": clip.get("fps"),
         "source": source,
         "state": "open",
@@ -232,20 +246,38 @@ def _link_or_copy(source: Path, target: Path) -> None:
         shutil.copyfile(real, target)
 
 
+def _expect_bounded(found: Found, n_frames: int, size: tuple[int, int]) -> None:
+    """Raises UsageError, DatasetError for a video file that is too long or too large, before a frame is decoded."""
+    if n_frames > MOST_FRAMES:
+        raise UsageError(f"{found.path.name} has {n_frames} frames; a clip has 1 to {MOST_FRAMES}.")
+    if size[0] * size[1] > MOST_PIXELS:
+        raise DatasetError(
+            f"{found.path.name}: {size[1]}x{size[0]} pixels, more than a frame may have ({MOST_PIXELS})."
+        )
+
+
 def _add_video_file(
-    store: Store, found: Found, author: Author, source: Mapping[str, Any], progress: Progress | None
+    store: Store,
+    found: Found,
+    author: Author,
+    source: Mapping[str, Any],
+    progress: Progress | None,
+    most_decoded: int,
 ) -> Row:
     from ..video_files import open_video
 
     video = open_video(found.path)
-    digest = hashlib.sha256(found.path.read_bytes()).hexdigest()
+    _expect_bounded(found, len(video), video.size)
+    digest = file_sha256(found.path)
     folder = store.folder / "cache" / f"decoding-{os.getpid()}-{digest[:12]}"
     folder.mkdir(parents=True)
     try:
-        frames = []
+        frames, n_bytes = [], 0
         for number, frame in enumerate(video.iter_frames()):
             path = folder / f"{number:05d}.jpg"
-            path.write_bytes(_jpeg(frame, _JPEG_QUALITY))
+            n_bytes += path.write_bytes(_jpeg(frame, _JPEG_QUALITY))
+            if n_bytes > most_decoded:
+                raise DatasetError(f"{found.path.name}: its frames come to more than {most_decoded >> 20} MB; cut it.")
             frames.append(Incoming(path.stem, ".jpg", path, position=number))
             if progress is not None:
                 progress(number + 1, 2 * len(video))
@@ -275,17 +307,17 @@ def _natural(name: str) -> list[tuple[int, int | str]]:
 
 @dataclass(frozen=True)
 class StoredFrames:
-    """The frames of a clip as a frame source, in the size of its masks."""
+    """The frames of a clip as a frame source, in the size of its masks; ``shape`` is None where no size is known."""
 
     folder: Path
     names: tuple[str, ...]
     suffixes: tuple[str, ...]
-    shape: tuple[int, int]
+    shape: tuple[int, int] | None
 
     def read(self, name: str) -> NDArray[np.uint8]:
         """uint8 (H, W, 3) RGB. Raises ImageError."""
         rgb = read_rgb(self._file(name))
-        if rgb.shape[:2] == self.shape:
+        if self.shape is None or rgb.shape[:2] == self.shape:
             return rgb
         from PIL import Image
 
@@ -293,8 +325,8 @@ class StoredFrames:
         return np.array(Image.fromarray(rgb).resize((width, height), Image.Resampling.BILINEAR))
 
     def size(self, name: str) -> tuple[int, int]:
-        """(height, width)."""
-        return self.shape
+        """(height, width). Raises ImageError where it is not known."""
+        return self.shape or image_size(self._file(name))
 
     def path(self, name: str) -> Path | None:
         """The frame's file, or None where the project has none."""
@@ -310,7 +342,7 @@ def video_of(store: Store, key: int) -> Video:
     """A clip as a ``Video``, all of its frames. Raises Unknown."""
     clip, frames = store.clip(key), store.frames_of(key)
     names = tuple(f["name"] for f in frames)
-    size = clip["height"], clip["width"]
+    size = None if clip["height"] is None else (clip["height"], clip["width"])
     source = StoredFrames(store.folder / "frames" / str(key), names, tuple(f["suffix"] for f in frames), size)
     return Video(clip["id"], names, source, fps=clip["fps"], declared_size=size)
 
@@ -337,11 +369,7 @@ def picture(store: Store, key: int, number: int, width: int | None) -> Picture:
         return Picture(_read_inside(store.folder, path), kind, f'"{digest[:32]}"')
     kept = store.folder / "cache" / str(key) / str(width) / f"{number:06d}.jpg"
     if not kept.is_file():
-        small = _shrink(_read_inside(store.folder, path), width)
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        half = kept.with_name(f"{kept.name}.{os.getpid()}.{os.urandom(4).hex()}")
-        half.write_bytes(small)
-        os.replace(half, kept)
+        write_inside(store.folder, kept, _shrink(_read_inside(store.folder, path), width))
     return Picture(_read_inside(store.folder, kept), "image/jpeg", f'"{digest[:32]}-{width}"')
 
 
@@ -361,18 +389,40 @@ def _read_inside(root: Path, path: Path) -> bytes:
         raise Unknown("There is no image of this frame in the project.") from None
 
 
-def open_inside(root: Path, path: Path) -> BinaryIO:
-    """Open a regular file below ``root``, following no link on the way. Raises OSError."""
-    parts = path.relative_to(root).parts
+@contextmanager
+def _folder_inside(root: Path, path: Path, make: bool = False) -> Iterator[int]:
+    """A handle of the folder of ``path``, reached from ``root`` without following a link. Raises OSError."""
     handle = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        for part in parts[:-1]:
+        for part in path.relative_to(root).parts[:-1]:
+            if make:
+                with suppress(FileExistsError):
+                    os.mkdir(part, dir_fd=handle)
             below = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=handle)
             os.close(handle)
             handle = below
-        file = os.open(parts[-1], os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=handle)
+        yield handle
     finally:
         os.close(handle)
+
+
+def write_inside(root: Path, path: Path, data: bytes) -> None:
+    """Write a file below ``root``, with the folders on the way, whole or not at all. Raises Unknown where a link is."""
+    half = f"{path.name}.{os.getpid()}.{os.urandom(4).hex()}"
+    try:
+        with _folder_inside(root, path, make=True) as folder:
+            file = os.open(half, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644, dir_fd=folder)
+            with os.fdopen(file, "wb") as stream:
+                stream.write(data)
+            os.replace(half, path.name, src_dir_fd=folder, dst_dir_fd=folder)
+    except (NotADirectoryError, FileExistsError) as error:
+        raise Unknown(f"{path.parent} is a link out of the project, or no folder.") from error
+
+
+def open_inside(root: Path, path: Path) -> BinaryIO:
+    """Open a regular file below ``root``, following no link on the way. Raises OSError."""
+    with _folder_inside(root, path) as folder:
+        file = os.open(path.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
     if not stat.S_ISREG(os.fstat(file).st_mode):
         os.close(file)
         raise OSError(errno.EINVAL, "no regular file", str(path))

@@ -125,10 +125,8 @@ def serve(
             import webbrowser
 
             webbrowser.open(link)
-        try:
-            run(app, socket)
-        except KeyboardInterrupt:
-            print("Stopped. Everything that was acknowledged is saved.")
+        run(app, socket)
+        print("Stopped. Everything that was acknowledged is saved.")
 
 
 @app.command(epilog="Example: rvos annotate invite my-set --annotator Ana --role blind")

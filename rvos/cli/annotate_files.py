@@ -142,6 +142,7 @@ def check(
         _print_json(found.as_dict())
     else:
         _print_checked(found)
+        typer.echo(str(contribution))
     raise typer.Exit(0 if found.ok else 1)
 
 
@@ -208,7 +209,6 @@ def _print_checked(found: Checked) -> None:
     counts = ", ".join(f"{n} {severity}{'s' * (n != 1)}" for severity, n in found.as_dict()["counts"].items())
     sentences = found.report["sentences"]["all"]
     typer.echo(f"{found.report['name']}: {len(found.report['clips'])} clips, {sentences} sentences; {counts}.")
-    typer.echo(str(found.folder))
 
 
 def _print_json(value: Any) -> None:

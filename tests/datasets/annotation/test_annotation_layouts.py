@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -64,26 +66,6 @@ def test_a_benchmark_comes_back(layouts: Path, tmp_path: Path, name: str) -> Non
     assert {clip.source.licence for clip in native.read(folder)} == {SAID["licence"]}
 
 
-@needs_packs
-@pytest.mark.parametrize(
-    ("name", "root"),
-    [
-        pytest.param("reasonvos", "reasonvos", marks=pytest.mark.long),
-        ("mevis/valid_u", "mevis"),
-        pytest.param("ref-davis17/valid", "ref_davis17", marks=pytest.mark.long),
-        ("ref-youtube-vos/train", "ref_youtube_vos"),
-        pytest.param("ref-youtube-vos/valid", "ref_youtube_vos", marks=pytest.mark.long),
-    ],
-)
-def test_a_pack_comes_back(tmp_path: Path, name: str, root: str) -> None:
-    before = rvos.load(name, PACKS / root)
-    folder = imported(tmp_path / "native", name, PACKS / root, **SAID)
-    if len(before) < 100:  # the other has no masks: its way back says it all
-        same_here(before, rvos.load(folder))
-    export(folder, name, tmp_path / "view")
-    assert_same(before, rvos.load(name, tmp_path / "view"), frames=len(before) < 100)
-
-
 def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
     """The exit code and what ``rvos annotate`` printed."""
     try:
@@ -94,39 +76,72 @@ def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
     raise AssertionError("the command line ends with an exit code")
 
 
+def without_frames(root: Path) -> None:
+    """As a benchmark's validation split is often at hand: sentences, and neither masks nor images."""
+    for split in ("valid", "train"):
+        shutil.rmtree(root / split)
+
+
+def with_thumbnails(root: Path) -> None:
+    """The images of one video at half the size of its masks."""
+    for path in sorted((root / "valid" / "JPEGImages").iterdir())[0].iterdir():
+        small = Image.open(path).resize((32, 24))
+        path.unlink()
+        small.save(path)
+
+
 @pytest.mark.parametrize(
-    ("name", "pack"),
+    ("name", "pack", "change"),
     [
-        ("ref-davis17/valid", ""),
+        ("ref-davis17/valid", "", with_thumbnails),
+        ("ref-youtube-vos/valid", "", without_frames),
+        pytest.param("ref-youtube-vos/train", "ref_youtube_vos", None, marks=needs_packs),
         *(
-            pytest.param(name, pack, marks=[pytest.mark.long, needs_packs])
+            pytest.param(name, pack, None, marks=[pytest.mark.long, needs_packs])
             for name, pack in (
                 ("reasonvos", "reasonvos"),
                 ("mevis/valid_u", "mevis"),
                 ("ref-davis17/valid", "ref_davis17"),
-                ("ref-youtube-vos/train", "ref_youtube_vos"),
+                ("ref-youtube-vos/valid", "ref_youtube_vos"),
             )
         ),
     ],
 )
 def test_a_benchmark_comes_back_from_the_workbench(
-    layouts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, pack: str
+    layouts: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    pack: str,
+    change: Callable[[Path], None] | None,
 ) -> None:
-    """By way of the workbench's database, on the command line alone."""
+    """By way of the workbench's database, on the command line alone: import, export, the loader, all without error."""
     pytest.importorskip("sqlalchemy", reason="projects need sqlalchemy (pip install 'rvos[annotate]')")
-    root = PACKS / pack if pack else layouts / name.partition("/")[0]
+    root = PACKS / pack
+    if change is not None:
+        root = Path(shutil.copytree(layouts / name.partition("/")[0], tmp_path / "source"))
+        change(root)
     terms = ["--licence", "as stated", "--consent", "public", "--may-copy"]
     project, words = str(tmp_path / "project"), ["--from", name, "--root", str(root), *terms]
     code, said = run(capsys, "import", project, *words)
     assert code == 0 and said.splitlines()[-1] == project
-    code, said = run(capsys, "import", project, *words)
-    assert code == 0 and said.count("in the project already") == len(said.splitlines()) - 1
-    code, said = run(capsys, "export", project, "--to", name, "--out", str(tmp_path / "view"), "--frames", "link")
-    assert code == 0 or "the video is 107x60" in said  # the packs have thumbnails for frames, before and after
+    if not pack:
+        code, said = run(capsys, "import", project, *words)
+        assert code == 0 and said.count("in the project already") == len(said.splitlines()) - 1
+    code, exported = run(capsys, "export", project, "--to", name, "--out", str(tmp_path / "view"), "--frames", "link")
+    assert code == 0 and " 0 errors" in exported
     before = rvos.load(name, root)
     assert_same(before, rvos.load(name, tmp_path / "view"))
     _, said = run(capsys, "check", project, "--json")
-    assert json.loads(said)["report"]["sentences"]["all"] == len(before)
+    found = json.loads(said)
+    assert found["report"]["sentences"]["all"] == len(before)
+    codes = {finding["code"]: finding["message"] for finding in found["findings"]}
+    if change is with_thumbnails:
+        sizes = "its frames are 32x24, its masks 64x48."
+        assert codes["frames-resampled"] == sizes and exported.count(sizes) == 1
+    if change is without_frames:
+        assert all(before.ground_truth(sample) is None for sample in before)
+        assert "neither an image nor a mask is known" in exported and "frames-resampled" not in codes
 
 
 def test_what_is_not_taken_over_is_said(layouts: Path) -> None:
@@ -229,6 +244,19 @@ def test_without_terms_nothing_leaves(tmp_path: Path, terms: dict[str, str], wor
     with pytest.raises(UsageError, match=words):
         export(terms_project(tmp_path, **terms), layout, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_only_clips_that_leave_need_terms(tmp_path: Path) -> None:
+    """A view has the clips with sentences that count; the project's own format has all of them."""
+    frames = write_frames(tmp_path / "work" / "park")
+    unspoken = toy_clip(frames, "empty", source=native.Source(), expressions=(), choices=(), verdicts=(), comments=())
+    with native.Writer(tmp_path / "native", Head(name="x")) as writer:
+        for clip in (toy_clip(frames), unspoken):
+            writer.add(clip, tracks(), FrameFolder(tmp_path / "work" / "park"))
+    done = export(tmp_path / "native", "reasonvos", tmp_path / "view")
+    assert done.n_videos == 1 and "empty" not in (tmp_path / "view" / "sources.json").read_text()
+    with pytest.raises(UsageError, match=r"1 clip of x may not be exported: empty \(no licence"):
+        export(tmp_path / "native", "native", tmp_path / "copy")
 
 
 @pytest.mark.parametrize("may_copy", [False, None])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from toyproject import N_FRAMES, PEOPLE, assert_same, box, masks_of, toy_clip, t
 
 import rvos
 from rvos.datasets.annotation import native, records
+from rvos.datasets.annotation.exporting import export
 from rvos.datasets.annotation.loader import load_dataset
 from rvos.datasets.annotation.native import Clip, Expression, Head, Object, Span
 from rvos.datasets.errors import DatasetError, ImageError, UnknownNameError, UsageError
@@ -187,8 +189,8 @@ def test_says_what_is_wrong_with_files(project: native.Project, tmp_path: Path) 
     with pytest.raises(DatasetError, match=r"holds no annotation\.json"):
         native.read(tmp_path)
     head = json.loads((project.folder / "annotation.json").read_text())
-    (tmp_path / "annotation.json").write_text(json.dumps({**head, "schema_version": 2}))
-    with pytest.raises(DatasetError, match="schema version 2, this rvos reads 1; update rvos"):
+    (tmp_path / "annotation.json").write_text(json.dumps({**head, "schema_version": 3}))
+    with pytest.raises(DatasetError, match="schema version 3, this rvos reads 2; update rvos"):
         native.read(tmp_path)
     (tmp_path / "annotation.json").write_text(json.dumps({**head, "clip": []}))
     with pytest.raises(DatasetError, match=r"annotation\.json: clip: Extra inputs"):
@@ -251,20 +253,31 @@ def test_damage_is_found_by_the_checks(project: native.Project, tmp_path: Path) 
     assert [problem.code for problem in report.problems if problem.severity == "error"] == ["hash-differs"]
 
 
+def test_version_1_is_read_and_written_as_version_2(project: native.Project, tmp_path: Path) -> None:
+    shutil.copytree(project.folder, tmp_path / "old")
+    head = project.head.model_copy(update={"schema_version": 1})
+    head = head.model_copy(update={"content_hash": native.content_hash(head)})
+    (tmp_path / "old" / "annotation.json").write_text(native.dumped(head))
+    assert not [p for p in rvos.load(tmp_path / "old").check().problems if p.severity == "error"]
+    export(tmp_path / "old", "native", tmp_path / "new")
+    assert native.read(tmp_path / "new").head.content_hash == project.head.content_hash
+
+
 def test_a_changed_clip_knows_its_new_objects() -> None:
     clip = toy_clip(tuple(native.Frame(name=f"{i:05d}") for i in range(N_FRAMES)))
     assert "1" in clip.by_object
     assert list(clip.model_copy(update={"objects": (Object(id="9"),)}).by_object) == ["9"]
 
 
-#: schema version 1. A change here needs a new version, and a reader of the old one.
-FIELDS_1 = {
+#: schema version 2. A change here needs a new version, and a reader of the old one.
+FIELDS_2 = {
     "Head": "format schema_version name version split title description annotations_licence created_at modified_at "
     "people clips history content_hash",
     "ClipRef": "id folder clip_sha256 masks_sha256",
     "Event": "what at detail",
     "Person": "id name role",
-    "Clip": "id title height width fps has_void source frames objects expressions choices verdicts comments",
+    "Clip": "id title height width frame_height frame_width fps has_void source frames objects expressions choices "
+    "verdicts comments",
     "Source": "collection video url citation licence licence_url consent may_copy_frames file file_sha256",
     "Frame": "name suffix sha256 role position",
     "Object": "id name category colour note author second_of role stated_ids spans",
@@ -278,12 +291,12 @@ FIELDS_1 = {
 }
 
 
-def test_the_schema_is_that_of_version_1() -> None:
-    assert records.SCHEMA_VERSION == 1
-    for name, fields in FIELDS_1.items():
+def test_the_schema_is_that_of_version_2() -> None:
+    assert records.SCHEMA_VERSION == 2
+    for name, fields in FIELDS_2.items():
         assert " ".join(getattr(records, name).model_fields) == fields, name
     schema = records.json_schema()
     assert set(schema) == {"annotation.json", "clip.json"}
     assert set(schema["clip.json"]["$defs"]) | set(schema["annotation.json"]["$defs"]) | {"Head", "Clip"} == set(
-        FIELDS_1
+        FIELDS_2
     )
