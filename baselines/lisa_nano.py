@@ -8,18 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from transformers import LlamaConfig
 
-from ..videolisa.checkpoints import VideoLisa
+from ..videolisa.checkpoints import VideoLisa, local_folder, released_values
 from ..videolisa.nano.language import LanguageStage, Lesson, Questions, VideoLessons, members_of, pack
+from ..videolisa.nano.mirror import mirrored
 from ..videolisa.nano.models import nano_config, nano_processor, new_seeded
 from ..videolisa.nano.recipe import (
+    LANGUAGE,
+    LANGUAGE_TRACKS,
     N_EXAMS,
     N_SENTENCES,
+    N_VIDEOS,
+    chosen,
     facts,
     save_half,
     stages_of,
@@ -30,7 +34,7 @@ from ..videolisa.processor import Processor
 from ..videolisa.prompts import IMAGE_ANSWER
 from ..videolisa.sampling import FrameSample
 from ..videolisa.train.recipes import Recipe
-from .lisa import IMAGE_END, IMAGE_START, SYSTEM, LisaConfig, LisaModel, LisaPredictor, question
+from .lisa import IMAGE_END, IMAGE_START, SYSTEM, LisaConfig, LisaModel, LisaPredictor, open_lisa, question
 
 
 def new_lisa(videolisa: VideoLisa, seed: int) -> VideoLisa:
@@ -107,16 +111,31 @@ def image_questions(sentences: Sequence[Sentence], processor: Processor, seg: in
     return pack(pairs, before, seg)
 
 
-def lisa_nano_recipe(videolisa: VideoLisa, seed: int = 0, scale: float = 1.0, n_videos: int = 1200) -> Recipe:
-    """lisa-nano on the image branches of a trained videolisa-nano, with its steps and its sentences."""
+def lisa_from(base: str | Path, seed: int) -> VideoLisa:
+    """An earlier lisa-nano, or a new one on the image branches of a videolisa-nano. Raises CheckpointError."""
+    if released_values(local_folder(base)).get("model_type") == LisaConfig.model_type:
+        return open_lisa(base, torch.float32)
+    return new_lisa(VideoLisa.from_pretrained(base, dtype=torch.float32), seed)
+
+
+def lisa_nano_recipe(
+    lisa: VideoLisa, seed: int = 0, scale: float = 1.0, n_videos: int = N_VIDEOS, only: Sequence[str] = ()
+) -> Recipe:
+    """Words, sentences and masks; the steps that videolisa-nano follows things in are steps of sentences here.
+
+    Args:
+        lisa: see ``lisa_from``.
+        seed: of the helping heads (the engine's seed is of the data).
+        scale: share of every stage's steps.
+        n_videos: of ``reasonshapes/train``, from its first.
+        only: names of stages, where not all are to be run.
+
+    Raises:
+        UnknownNameError: for a stage that there is not.
+    """
     scenes = make_scenes("train", n_videos, N_SENTENCES)
-    return lisa_recipe_on(scenes, videolisa, seed, scale)
-
-
-def lisa_recipe_on(scenes: Sequence[Any], videolisa: VideoLisa, seed: int, scale: float) -> Recipe:
-    """``lisa_nano_recipe`` on scenes that are in memory already."""
-    lisa = new_lisa(videolisa, seed)
-    lessons = ImageLessons(lisa.model, lisa.processor, scenes)
+    asked = [*scenes, *(mirrored(video) for video in scenes)]
+    lessons = ImageLessons(lisa.model, lisa.processor, asked)
     exams = ImageLessons(lisa.model, lisa.processor, make_scenes("valid", N_EXAMS, 0))
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -128,5 +147,6 @@ def lisa_recipe_on(scenes: Sequence[Any], videolisa: VideoLisa, seed: int, scale
     def save(folder: Path) -> None:
         save_half(lisa, folder)
 
-    stages = stages_of(lessons, exams, stage, predictor, scale)
-    return Recipe("lisa-nano", stages, save, lambda: facts(scenes, lisa))
+    stages = stages_of(lessons, exams, stage, predictor, scale, LANGUAGE.steps + LANGUAGE_TRACKS.steps)
+    about = {"base": lisa.source}
+    return Recipe("lisa-nano", chosen(stages, only), save, lambda: about | facts(scenes, lisa))

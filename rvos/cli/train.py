@@ -33,7 +33,7 @@ def train(
         str | None,
         typer.Option(
             help="The checkpoint to start from. nano: an earlier videolisa-nano; lisa-nano: the videolisa-nano whose "
-            "image branches it gets."
+            "image branches it gets, or an earlier lisa-nano."
         ),
     ] = None,
     data: Annotated[
@@ -46,7 +46,7 @@ def train(
     valid: Annotated[str | None, typer.Option(help="full: DATASET/SPLIT to validate on, every 300 steps.")] = None,
     precision: Annotated[str, typer.Option(help="no (float32), bf16 or fp16.")] = "no",
     stages: Annotated[
-        str | None, typer.Option(help="nano: only these stages, e.g. language,masks; others are taken from --base.")
+        str | None, typer.Option(help="nano, lisa-nano: only these stages, e.g. language,masks, on top of --base.")
     ] = None,
     strategy: Annotated[
         str, typer.Option(help="nano: how frames become rows, see docs/videolisa.md.")
@@ -66,7 +66,7 @@ def train(
     options = Options(seed=seed, precision=precision, minutes=minutes, limit_steps=limit_steps)
     makers: dict[str, Callable[[], Recipe]] = {
         "nano": lambda: _nano(out, seed, scale, videos, base, stages, strategy),
-        "lisa-nano": lambda: _lisa_nano(base, seed, scale, videos),
+        "lisa-nano": lambda: _lisa_nano(base, seed, scale, videos, stages),
         "full": lambda: _full(base, data or [], valid, scale, seed),
     }
     if preset not in makers:
@@ -94,16 +94,14 @@ def _nano(
     return nano_recipe(out, seed, scale, videos or N_VIDEOS, start, only, temporal_strategy=strategy)
 
 
-def _lisa_nano(base: str | None, seed: int, scale: float, videos: int | None) -> Recipe:
-    from ..baselines.lisa_nano import lisa_nano_recipe
+def _lisa_nano(base: str | None, seed: int, scale: float, videos: int | None, stages: str | None) -> Recipe:
+    from ..baselines.lisa_nano import lisa_from, lisa_nano_recipe
     from ..datasets.errors import UsageError
-    from ..videolisa.checkpoints import VideoLisa
     from ..videolisa.nano.recipe import N_VIDEOS
 
     if base is None:
         raise UsageError("--preset lisa-nano takes its image branches from a videolisa-nano: --base RUN/weights.")
-    start = VideoLisa.from_pretrained(base, dtype=_float32())
-    return lisa_nano_recipe(start, seed, scale, videos or N_VIDEOS)
+    return lisa_nano_recipe(lisa_from(base, seed), seed, scale, videos or N_VIDEOS, stages.split(",") if stages else ())
 
 
 def _full(base: str | None, data: list[str], valid: str | None, scale: float, seed: int) -> Recipe:

@@ -28,9 +28,10 @@ from rvos.videolisa.nano.language import (
     packed_mask,
     video_questions,
 )
+from rvos.videolisa.nano.mirror import mirrored
 from rvos.videolisa.nano.models import nano_tokenizer, new_videolisa
 from rvos.videolisa.nano.recipe import CLIP, LANGUAGE, learn, nano_recipe, save_half, texts
-from rvos.videolisa.nano.scenes import EVENTS, NEVER, SceneVideo, make_scenes, scene_video
+from rvos.videolisa.nano.scenes import EVENTS, MOTIONS, NEVER, SceneVideo, make_scenes, scene_video
 from rvos.videolisa.nano.tracks import ASKED, tracks_of
 from rvos.videolisa.nano.vision import ClipStage, SamStage, ThingCodes, clip_batch, decode_each, sam_batch
 from rvos.videolisa.predictor import VideoLisaPredictor
@@ -123,6 +124,23 @@ def test_scenes_are_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, c
     for a, b in zip(first, second, strict=True):
         assert a.sentences == b.sentences and np.array_equal(a.frames, b.frames)
         assert np.array_equal(a.places, b.places, equal_nan=True) and np.array_equal(a.moments, b.moments)
+
+
+def test_a_mirrored_video_is_what_the_generator_would_say_of_it(scenes: list[SceneVideo]) -> None:
+    scene = scenes[0]
+    other, again = mirrored(scene), mirrored(mirrored(scene))
+    assert np.array_equal(again.frames, scene.frames) and np.array_equal(again.motion, scene.motion)
+    thing = int(np.flatnonzero(~np.isnan(other.places[:, 3, 0]))[0])
+    columns = np.nonzero(other.labels[3] == thing + 1)[1]
+    assert np.isclose(columns.mean() + 0.5, 128 * other.places[thing, 3, 0], atol=1e-3)
+    kept = []
+    for video in map(mirrored, scenes):
+        steps = np.diff(video.places[..., 0], axis=1)
+        kept += (steps[video.motion[:, 1:] == MOTIONS.index("right")] >= 0).tolist()
+        kept += (steps[video.motion[:, 1:] == MOTIONS.index("left")] <= 0).tolist()
+    assert len(kept) > 20 and np.mean(kept) > 0.8
+    words = " ".join(s.expression.text for v in scenes for s in mirrored(v).sentences)
+    assert words and "left" not in words and "right" not in words
 
 
 # Vision ---------------------------------------------------------------------------------------------------------------

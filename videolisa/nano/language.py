@@ -110,13 +110,13 @@ class Lesson:
 
 @dataclass
 class TrackBatch:
-    """Videos that are followed without any sentence, and sentences without any video.
+    """Videos that are followed without any sentence, and sentences, if any, without any video.
 
     Attributes:
         features: float (B, F, P, CLIP width), of the distinct frames that are seen.
         sample: where they go.
         tracks: of the dense rows.
-        lessons: not shown; they keep the words known.
+        lessons: not shown.
     """
 
     features: torch.Tensor
@@ -136,7 +136,8 @@ class LanguageStage(nn.Module):
     def forward(self, batch: list[Lesson] | TrackBatch) -> dict[str, torch.Tensor]:
         """Mean losses, and the share of questions whose prompt is nearest to the right code."""
         if isinstance(batch, TrackBatch):
-            return self._added(self._answers(batch.lessons), self._follow(batch))
+            answers = self._answers(batch.lessons) if batch.lessons else {"loss": torch.zeros(())}
+            return self._added(answers, self._follow(batch))
         return self._answers(batch)
 
     @torch.no_grad()

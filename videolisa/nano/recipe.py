@@ -1,10 +1,11 @@
-"""``rvos train --preset nano``: SAM nano, CLIP nano, then the language model: words, tracks, everything, masks."""
+"""``rvos train --preset nano``: SAM nano, CLIP nano, then the language model: tracks, words, everything, masks."""
 
 from __future__ import annotations
 
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from ..tokenizer import MODEL_FILE, Tokenizer
 from ..train.engine import Optimisation, Stage
 from ..train.recipes import Recipe, validate
 from .language import EVERYTHING, WORDS, LanguageStage, TrackBatch, VideoLessons
+from .mirror import mirrored
 from .models import nano_tokenizer, new_videolisa
 from .scenes import SceneVideo, make_scenes
 from .vision import ClipBatch, ClipStage, SamBatch, SamStage, ThingCodes, clip_batch, sam_batch
@@ -30,8 +32,8 @@ from .vision import ClipBatch, ClipStage, SamBatch, SamStage, ThingCodes, clip_b
 N_VIDEOS, N_SENTENCES = 1200, 24
 #: What a step takes.
 SAM_FRAMES, CLIP_FRAMES, VIDEOS, SENTENCES = 8, 24, 4, 14
-#: Videos that are followed in a step, and without video two packs of sentences.
-TRACK_VIDEOS, UNSEEN = 16, 2
+#: Videos that are followed in a step where that is all, and where sentences are read beside it.
+TRACK_VIDEOS, TRACKS_KEPT = 16, 4
 #: With masks, which cost most: fewer sentences, on this many frames each.
 MASK_SENTENCES, MASK_FRAMES = 8, 2
 VALID = "reasonshapes/valid"
@@ -41,7 +43,7 @@ VALID_VIDEOS, N_EXAMS = 12, 60
 SAM = Optimisation(steps=3000, lr=2e-3, warmup=50, betas=(0.9, 0.98), weight_decay=0.01, final=0.02)
 CLIP = Optimisation(steps=1500, lr=2e-3, warmup=50, betas=(0.9, 0.98), weight_decay=0.01, final=0.02)
 LANGUAGE_WORDS = Optimisation(steps=500, lr=6e-4, warmup=40, betas=(0.9, 0.98), weight_decay=0.01, final=0.5)
-LANGUAGE_TRACKS = Optimisation(steps=1500, lr=1.5e-3, warmup=50, betas=(0.9, 0.98), weight_decay=0.01, final=0.4)
+LANGUAGE_TRACKS = Optimisation(steps=900, lr=3e-3, warmup=50, betas=(0.9, 0.98), weight_decay=0.01, final=0.1)
 LANGUAGE = Optimisation(steps=5000, lr=6e-4, warmup=50, betas=(0.9, 0.98), weight_decay=0.01, final=0.1)
 MASKS = Optimisation(steps=600, lr=3e-4, warmup=30, betas=(0.9, 0.98), weight_decay=0.0, final=0.02)
 
@@ -143,11 +145,18 @@ class LanguageTraining:
 
 
 class TrackTraining(LanguageTraining):
-    """The language model's lower layers learn to follow things; what words mean is kept in mind beside that."""
+    """The language model's lower layers learn to follow things; nothing is asked."""
 
     def batch(self, rng: np.random.Generator) -> TrackBatch:
-        lessons = self.lessons.draw(rng, UNSEEN, SENTENCES, 0, self.shares, shown=False)
-        return self.lessons.draw_tracks(rng, TRACK_VIDEOS, lessons)
+        return self.lessons.draw_tracks(rng, TRACK_VIDEOS, [])
+
+
+class WordTraining(LanguageTraining):
+    """What words mean, without the videos; following things is kept in mind beside that."""
+
+    def batch(self, rng: np.random.Generator) -> TrackBatch:
+        lessons = self.lessons.draw(rng, VIDEOS, SENTENCES, 0, self.shares, shown=False)
+        return self.lessons.draw_tracks(rng, TRACKS_KEPT, lessons)
 
 
 def learn(module: nn.Module, *prefixes: str) -> None:
@@ -181,6 +190,7 @@ def nano_recipe(
         UnknownNameError: for a stage that there is not.
     """
     scenes = make_scenes("train", n_videos, N_SENTENCES)
+    asked = [*scenes, *(mirrored(video) for video in scenes)]
     videolisa = base or new_videolisa(_tokenizer(folder / "tokenizer", scenes), seed, **changes)
     codes = ThingCodes(videolisa.model.config.prompt_dim)
     with torch.random.fork_rng():
@@ -188,15 +198,21 @@ def nano_recipe(
         made: tuple[Stage, ...] = (
             SamPretraining(videolisa, scenes, codes, scale),
             ClipPretraining(videolisa, scenes, scale),
-            *language_stages(videolisa, scenes, codes, scale),
+            *language_stages(videolisa, asked, codes, scale),
         )
-    stages = {stage.name: stage for stage in made}
-    for name in only:
-        if name not in stages:
-            raise UnknownNameError("stage", name, stages)
-    chosen = tuple(stages[name] for name in only or stages)
     about = {"base": None if base is None else base.source}
-    return Recipe("nano", chosen, lambda out: save_half(videolisa, out), lambda: about | facts(scenes, videolisa))
+    return Recipe(
+        "nano", chosen(made, only), lambda out: save_half(videolisa, out), lambda: about | facts(scenes, videolisa)
+    )
+
+
+def chosen(stages: Sequence[Stage], only: Sequence[str]) -> tuple[Stage, ...]:
+    """The stages of these names, all where none is given. Raises UnknownNameError."""
+    named = {stage.name: stage for stage in stages}
+    for name in only:
+        if name not in named:
+            raise UnknownNameError("stage", name, named)
+    return tuple(named[name] for name in only or named)
 
 
 def _tokenizer(folder: Path, scenes: Sequence[SceneVideo]) -> Tokenizer:
@@ -216,18 +232,21 @@ def language_stages(
         return VideoLisaPredictor(videolisa)
 
     common = (lessons, exams, stage, predictor)
-    words, *answers = stages_of(*common, scale)
-    return (words, TrackTraining("tracks", *common, LANGUAGE_TRACKS.scaled(scale), WORDS), *answers)
+    return (
+        TrackTraining("tracks", *common, LANGUAGE_TRACKS.scaled(scale)),
+        WordTraining("words", *common, LANGUAGE_WORDS.scaled(scale), WORDS),
+        *stages_of(*common, scale, LANGUAGE.steps)[1:],
+    )
 
 
 def stages_of(
-    lessons: VideoLessons, exams: VideoLessons, stage: LanguageStage, predictor: Any, scale: float
+    lessons: VideoLessons, exams: VideoLessons, stage: LanguageStage, predictor: Any, scale: float, steps: int
 ) -> tuple[LanguageTraining, ...]:
-    """Words, then everything, then masks: of videolisa-nano and of lisa-nano alike."""
+    """Words, then everything for so many steps, then masks: of videolisa-nano and of lisa-nano alike."""
     common = (lessons, exams, stage, predictor)
     return (
         LanguageTraining("words", *common, LANGUAGE_WORDS.scaled(scale), WORDS, shown=False),
-        LanguageTraining("language", *common, LANGUAGE.scaled(scale)),
+        LanguageTraining("language", *common, replace(LANGUAGE, steps=steps).scaled(scale)),
         LanguageTraining("masks", *common, MASKS.scaled(scale), frames=MASK_FRAMES),
     )
 
@@ -257,7 +276,8 @@ def facts(scenes: Sequence[SceneVideo], videolisa: VideoLisa) -> dict[str, Any]:
     parts = {name: sum(p.numel() for p in part.parameters()) for name, part in videolisa.model.named_children()}
     return {
         "data": {
-            "train": "reasonshapes/train from the first video on; sentences drawn by the generator's own rules",
+            "train": "reasonshapes/train from the first video on; sentences drawn by the generator's own rules; "
+            "for the language model also every video mirrored, with the sentences that name no side",
             "videos": len(scenes),
             "sentences": sum(len(v.sentences) for v in scenes),
             "version": VERSION,

@@ -28,6 +28,8 @@ BCE, DICE, CELLS = 5.0, 1.0, 1.0
 #: Cosines and sines of a place at these frequencies.
 FREQUENCIES = (1.0, 2.0, 4.0)
 PROMPTS_PER_FRAME = 4
+#: How often a prompt says where a thing is on average, as one for a whole video has to, and not where it is.
+AVERAGED = 0.8
 
 
 class ThingCodes(nn.Module):
@@ -196,7 +198,7 @@ def _asked(
     looks = np.concatenate([video.looks, _stranger(video, rng)])
     here = video.places[:, frame]
     means = video.mean_places()
-    places = np.where(np.isnan(here) | (rng.random((len(here), 1)) < 0.5), means, here)
+    places = np.where(np.isnan(here) | (rng.random((len(here), 1)) < AVERAGED), means, here)
     places = np.concatenate([places, rng.random((1, 2))]).astype(np.float32)
     members = np.zeros((PROMPTS_PER_FRAME, len(looks)), np.float32)
     for row in members:
