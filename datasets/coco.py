@@ -17,7 +17,8 @@ import numpy as np
 from .bitmask import BitMask
 from .errors import DatasetError
 from .files import AnnotationErrors, is_plain_path, read_json, shown
-from .types import BoolMask
+from .frames import FrameFolder
+from .types import BoolMask, Video
 
 #: Corners further off than this belong to no picture; drawing them would take all memory.
 FARTHEST = 1 << 20
@@ -87,6 +88,11 @@ class CocoImage:
     def stem(self) -> str:
         """The path without the file's ending."""
         return str(Path(self.file_name).with_suffix(""))
+
+    def video(self, folder: Path) -> Video:
+        """The image as a video of one frame, which is called as the file; ``folder`` is that of all images."""
+        path = Path(self.file_name)
+        return Video(self.stem, (path.stem,), FrameFolder(folder / path.parent), declared_size=self.size)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -12,7 +13,7 @@ from .errors import UnknownNameError, UsageError
 from .files import read_json
 from .layouts.content import VideoContent, contents, is_kept, meta_file_of, origin_of
 from .layouts.files import staged
-from .layouts.images import write_reasonseg, write_refcoco
+from .layouts.images import REFER, write_reasonseg, write_refer
 from .layouts.job import CRF, How, Job, Loss
 from .layouts.kept import KEY
 from .layouts.mp4_rle import write_mp4_rle
@@ -56,7 +57,10 @@ LAYOUTS = {
     "long-rvos": Layout(write_long_rvos, ("valid", "train", "test")),
     "groundmore": Layout(write_groundmore, ("test", "trainval")),
     "reasonseg": Layout(write_reasonseg, ("val", "test", "train")),
-    "refcoco": Layout(write_refcoco, ("val", "testA", "testB", "train")),
+    "refcoco": Layout(partial(write_refer, REFER["refcoco"]), ("val", "testA", "testB", "train")),
+    "refcoco+": Layout(partial(write_refer, REFER["refcoco+"]), ("val", "testA", "testB", "train")),
+    "refcocog": Layout(partial(write_refer, REFER["refcocog"]), ("val", "test", "train")),
+    "refclef": Layout(partial(write_refer, REFER["refclef"]), ("val", "testA", "testB", "testC", "train")),
     "mp4-rle": Layout(write_mp4_rle, ("",), ("",)),
 }
 
@@ -118,8 +122,9 @@ def convert(
         dataset: opened by ``load``; DAVIS's own folders with ``layout="original"``.
         layout: ``reasonvos``, ``mevis[/valid_u|train|valid]``, ``ref-youtube-vos[/valid|train]``,
             ``ref-davis17[/valid|train]``, ``revos[/valid|train]``, ``long-rvos[/valid|train|test]``,
-            ``groundmore[/test|trainval]``, ``mp4-rle``; images alone into ``reasonseg[/val|test|train]`` and
-            ``refcoco[/val|testA|testB|train]``.
+            ``groundmore[/test|trainval]``, ``mp4-rle``; images alone into ``reasonseg[/val|test|train]``,
+            ``refcoco[/val|testA|testB|train]``, ``refcoco+`` with the same splits, ``refcocog[/val|test|train]`` and
+            ``refclef[/val|testA|testB|testC|train]``.
         out: the new root. What is already there is never overwritten; another split may be added to it.
         frames: ``link`` the frames' files (copied where the disk differs), ``copy`` them, or leave them out: ``none``.
         crf: how far ``mp4-rle`` may change pixels: x264's rate factor, 0 (not at all) to 51; the change is measured.

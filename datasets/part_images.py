@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from .coco import CocoAnnotation, CocoImage, read_coco
+from .coco import CocoAnnotation, read_coco
 from .files import require_root
-from .frames import FrameFolder
 from .image_set import ImageSet
 from .types import Expression, Masklet, Sample, Video
 
@@ -27,7 +26,7 @@ class PartImages(ImageSet):
         self.coco = read_coco(annotations)
         listed = [self.coco.images[i] for i in sorted(self.coco.by_image)]
         self._numbers = {image.stem: image.id for image in listed}
-        super().__init__(root, split, [_video(image, images) for image in listed])
+        super().__init__(root, split, [image.video(images) for image in listed])
 
     def thing_and_part(self, category: str) -> tuple[str, str]:
         """The name of the thing, and of its part or ""."""
@@ -82,7 +81,3 @@ class PASCALPart(PartImages):
     def thing_and_part(self, category: str) -> tuple[str, str]:
         thing, _, part = category.strip().partition(":")
         return thing, part
-
-
-def _video(image: CocoImage, folder: Path) -> Video:
-    return Video(image.stem, (image.stem,), FrameFolder(folder), declared_size=image.size)

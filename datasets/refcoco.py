@@ -11,7 +11,6 @@ from typing import Any, ClassVar, NoReturn
 from .coco import CocoFile, SingleCoverMasks, is_whole, read_coco
 from .errors import DatasetError
 from .files import AnnotationErrors, require_root, shown
-from .frames import FrameFolder
 from .types import Expression, Masklet, RVOSDataset, Sample, Video
 
 #: Where the images lie below the root: as the REFER tools and LISA unpack them, or shorter.
@@ -65,7 +64,7 @@ class RefCOCO(RVOSDataset):
 
     def _samples(self, image_id: int, refs: Sequence[dict[str, Any]]) -> Iterator[Sample]:
         image = self.coco.images[image_id]
-        video = Video(image.stem, (image.stem,), FrameFolder(self.images), declared_size=image.size)
+        video = image.video(self.images)
         for ref in refs:
             category = self.coco.categories[self.coco.annotations[ref["ann_id"]].category_id]
             for sentence in ref["sentences"]:

@@ -52,6 +52,7 @@ DEFAULTS: dict[str, tuple[str, ...]] = {
     "refcoco": ("refcoco@1",),
     "refcoco+": ("refcoco@1",),
     "refcocog": ("refcoco@1",),
+    "refclef": ("refcoco@1",),
     "reasonshapes": ("reasonshapes@1",),
     "folders": ("folders@1",),
 }

@@ -202,17 +202,17 @@ class ReasonSegVideoLISA(ReasonSegStrict):
 
 
 class RefCOCOStrict(ImageProtocol):
-    """refCOCO, refCOCO+ and refCOCOg, one mask a sentence: the union of the annotation's polygons."""
+    """refCOCO, refCOCO+, refCOCOg and RefCLEF, one mask a sentence: the union of the annotation's polygons."""
 
     id = "refcoco@1"
     words = (
-        "refCOCO, refCOCO+, refCOCOg: cIoU is the IoU of all sentences' pixels pooled, gIoU the mean IoU over "
+        "refCOCO, refCOCO+, refCOCOg, RefCLEF: cIoU is the IoU of all sentences' pixels pooled, gIoU the mean IoU over "
         "sentences; a missing image is 0."
     )
     source = "this project"
     strict = True
     metrics: ClassVar[tuple[Metric, ...]] = ImageProtocol.metrics[::-1]
-    datasets = ("refcoco", "refcoco+", "refcocog")
+    datasets = ("refcoco", "refcoco+", "refcocog", "refclef")
     traits: ClassVar[Mapping[Trait, str]] = {**_TRAITS, "ground truth": "reads the union of the annotation's parts"}
 
 

@@ -1,4 +1,4 @@
-"""ReasonSeg and refCOCO from videos of one frame; a mask is written so that it is read back to the pixel."""
+"""ReasonSeg and refCOCO with its siblings from videos of one frame; masks are read back to the pixel."""
 
 from __future__ import annotations
 
@@ -6,17 +6,20 @@ import json
 import pickle
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
 
 from ..masks import encode_rle
+from ..refcoco import RefCLEF, RefCOCO, RefCOCOg, RefCOCOPlus
 from ..types import BoolMask, Expression, Masklet
 from .content import VideoContent, targets_of
 from .files import made
 from .job import Job, place_frames, union_of
 
-IMAGES = "images/mscoco/images/train2014"
+#: the four that share a layout, by name
+REFER = {kind.name: kind for kind in (RefCOCO, RefCOCOPlus, RefCOCOg, RefCLEF)}
 #: of things that no sentence names, whose kind nobody told
 UNKNOWN = "unknown"
 
@@ -36,6 +39,10 @@ def write_reasonseg(job: Job, videos: Iterable[VideoContent]) -> None:
         job.losses.add("sentences beyond the one target of an image", name, count=len(content.expressions) - len(asked))
         if not asked:
             continue
+        if (folder / f"{name}.json").exists():
+            job.losses.add("images in other folders under a name that is taken", content.video.id)
+            continue
+        job.losses.add("folders in names of images", content.video.id, count=name != content.video.id)
         form = asked[0].is_sentence
         job.losses.add("images that do not say whether they ask with a sentence", name, count=form is None)
         truth = told[0][1]
@@ -71,7 +78,7 @@ def _runs(row: BoolMask) -> Iterator[tuple[int, int]]:
     yield from ((int(a), int(b) - 1) for a, b in zip(edges[::2], edges[1::2], strict=True))
 
 
-# refCOCO -------------------------------------------------------------------------------------------------------------
+# refCOCO and its siblings ---------------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -99,9 +106,12 @@ class _CocoLists:
         return {"images": self.images, "annotations": self.annotations, "categories": categories}
 
 
-def write_refcoco(job: Job, videos: Iterable[VideoContent]) -> None:
-    """Refs, instances with RLE masks, images. Ids are those of refCOCO where the data began there, else counted."""
-    own = job.origin.startswith("refcoco")
+def write_refer(kind: type[RefCOCO], job: Job, videos: Iterable[VideoContent]) -> None:
+    """Refs, instances with RLE masks, images, where the loader ``kind`` finds them.
+
+    Ids are those of the refs where the data began in refCOCO or a sibling, else counted.
+    """
+    own = job.origin.partition("/")[0] in REFER
     lists, n_sentences = _CocoLists(), 0
     refs: list[dict[str, Any]] = []
     for content, name in _images(job, videos):
@@ -113,7 +123,8 @@ def write_refcoco(job: Job, videos: Iterable[VideoContent]) -> None:
         image = int(asked[0][0].tags["image"]) if own else len(lists.images) + 1
         height, width = content.video.size
         path = content.video.source.path(name) if content.video.source is not None else None
-        file_name = f"{name}{path.suffix if path is not None else '.jpg'}"
+        folder = PurePosixPath(content.video.id).parent
+        file_name = str(folder / f"{name}{path.suffix if path is not None else '.jpg'}")
         lists.images.append({"id": image, "file_name": file_name, "height": height, "width": width})
         kinds = _categories(asked)
         numbers: dict[tuple[str, ...], int] = {
@@ -129,11 +140,11 @@ def write_refcoco(job: Job, videos: Iterable[VideoContent]) -> None:
             ids = [int(e.id) if own else n_sentences + k for k, e in enumerate(same)]
             n_sentences += len(same)
             refs.append(_ref(ref, numbers[names], image, job.split, same, ids))
-        place_frames(job.stage / IMAGES, content.video, job)
+        place_frames(job.stage / kind.image_folders[0] / folder, content.video, job)
         job.wrote([e for e, _ in asked])
-    folder = made(job.stage / "refcoco")
-    (folder / "instances.json").write_text(json.dumps(lists.as_dict()), encoding="utf-8")
-    (folder / "refs(unc).p").write_bytes(pickle.dumps(refs, protocol=2))
+    target = made(job.stage / kind.name)
+    (target / "instances.json").write_text(json.dumps(lists.as_dict()), encoding="utf-8")
+    (target / f"refs({kind.usual}).p").write_bytes(pickle.dumps(refs, protocol=2))
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,10 +182,10 @@ def _ref(
 
 
 def _images(job: Job, videos: Iterable[VideoContent]) -> Iterator[tuple[VideoContent, str]]:
-    """The videos of one frame that is called as the video is, with that name."""
+    """The videos of one frame that is called as the video is, whose name may have folders; with the frame's name."""
     for content in videos:
         video = content.video
-        if video.frame_names == (video.id,):
-            yield content, video.id
+        if video.frame_names == (PurePosixPath(video.id).name,):
+            yield content, video.frame_names[0]
         else:
             job.losses.add("videos that are no images (one frame, called as the video)", video.id)

@@ -149,6 +149,12 @@ def for_images(content: VideoContent) -> VideoContent:
     return VideoContent(image, content.source, tuple(e for e, _ in seen), tuple(t for _, t in seen), there)
 
 
+def for_refclef(content: VideoContent) -> VideoContent:
+    """As for other images, in a folder, as SAIAPR TC-12 keeps them."""
+    still = for_images(content)
+    return replace(still, video=replace(still.video, id=f"00/images/{still.video.id}"))
+
+
 def _content(video: GeneratedVideo, frames: RenderedFrames) -> VideoContent:
     def masklet(ids: tuple[int, ...]) -> Masklet:
         return Masklet(frames.names, RenderedMasks(video, video.id, ids, range(video.n_frames)))

@@ -1,4 +1,4 @@
-"""Writing generated videos in the on-disk layouts of the four benchmarks, byte for byte as their tools expect them.
+"""Writing generated videos in the on-disk layouts of the benchmarks, byte for byte as their tools expect them.
 
 Everything is streamed: memory is bounded by one video's sentences and one frame, whatever the number of videos. Files
 are made in a folder beside the destination and moved there when all are complete, so a killed writer leaves nothing
@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,21 @@ from PIL import Image
 
 from ..errors import UnknownNameError
 from ..layouts.files import JsonObject, made, save_binary, save_indexed, staged
-from ..layouts.images import write_reasonseg, write_refcoco
+from ..layouts.images import REFER, write_reasonseg, write_refer
 from ..layouts.job import Job
 from ..layouts.writers import FIRST_GROUP, NO_OBJECT, write_groundmore, write_long_rvos, write_revos
 from ..masks import encode_rle
-from .contents import SOURCE, Adapt, VideoContent, contents, for_groundmore, for_images, for_long_rvos, for_revos
+from .contents import (
+    SOURCE,
+    Adapt,
+    VideoContent,
+    contents,
+    for_groundmore,
+    for_images,
+    for_long_rvos,
+    for_refclef,
+    for_revos,
+)
 from .davis import ANNOTATORS, DavisObject, describe_objects
 from .generate import GeneratedSample, GeneratedVideo, generate
 from .programs import to_json
@@ -88,8 +99,9 @@ def write(
 
     ``long-rvos``: a folder of 0/255 masks per thing with the frames in which it is seen.
 
-    ``reasonseg``, ``refcoco``: the frame in the middle of every video as an image, with the sentences whose targets
-    are seen in it; ReasonSeg takes the first of them.
+    ``reasonseg``, ``refcoco``, ``refcoco+``, ``refcocog``, ``refclef``: the frame in the middle of every video as an
+    image, with the sentences whose targets are seen in it; ReasonSeg takes the first of them. A root of refs holds one
+    split, as all splits share a file.
 
     ``groundmore``: label maps of clips at six frames a second; every second question means the first half of its clip.
 
@@ -465,6 +477,10 @@ def _as_converted(write_layout: Callable[[Job, Iterable[VideoContent]], None], a
     return writer
 
 
+def _refer(name: str, adapt: Adapt) -> Writer:
+    return _as_converted(partial(write_refer, REFER[name]), adapt, "{:05d}")
+
+
 Writer = Callable[[Path, Path, Iterable[GeneratedVideo], Options], Written]
 _LAYOUTS: dict[str, tuple[tuple[str, ...], int, Writer]] = {
     "reasonvos": (("",), 1, _write_reasonvos),
@@ -475,7 +491,10 @@ _LAYOUTS: dict[str, tuple[tuple[str, ...], int, Writer]] = {
     "long-rvos": (("valid", "train", "test"), 1, _as_converted(write_long_rvos, for_long_rvos, "{:05d}")),
     "groundmore": (("test", "trainval"), 1, _as_converted(write_groundmore, for_groundmore, "frame_{:06d}")),
     "reasonseg": (("val", "test", "train"), 1, _as_converted(write_reasonseg, for_images, "{:05d}")),
-    "refcoco": (("val", "testA", "testB", "train"), 1, _as_converted(write_refcoco, for_images, "{:05d}")),
+    "refcoco": (("val", "testA", "testB", "train"), 1, _refer("refcoco", for_images)),
+    "refcoco+": (("val", "testA", "testB", "train"), 1, _refer("refcoco+", for_images)),
+    "refcocog": (("val", "test", "train"), 1, _refer("refcocog", for_images)),
+    "refclef": (("val", "testA", "testB", "testC", "train"), 1, _refer("refclef", for_refclef)),
 }
 LAYOUTS = tuple(_LAYOUTS)
 

@@ -26,7 +26,8 @@ def convert(
         str,
         typer.Option(
             metavar="LAYOUT[/SPLIT]",
-            help="reasonvos, mevis, ref-youtube-vos, ref-davis17, revos, long-rvos, groundmore, or mp4-rle.",
+            help="reasonvos, mevis, ref-youtube-vos, ref-davis17, revos, long-rvos, groundmore, mp4-rle; of images "
+            "reasonseg, refcoco, refcoco+, refcocog, refclef.",
         ),
     ],
     out: Annotated[Path, typer.Option(help="The new root; another split may be added to one that exists.")],

@@ -202,20 +202,6 @@ def test_credit_for_empty_masks_and_full_frames_is_announced() -> None:
     )
 
 
-def test_deleting_never_helps() -> None:
-    rng = np.random.default_rng(5)
-    dataset = Toy()
-    spots = [f"{s.key}/{n}" for s in dataset for n in s.video.frame_names] + [s.key for s in dataset]
-    masks = Masks(dataset, shift=4)
-    before, summary = run("reasonshapes@1", masks)
-    for _ in range(6):
-        masks.deleted |= set(rng.choice(spots, 12))
-        after, less = run("reasonshapes@1", masks)
-        assert less.J <= summary.J and less.F <= summary.F and less.n_counted == summary.n_counted
-        assert all(after[k].J <= before[k].J and after[k].F <= before[k].F for k in before)
-        before, summary = after, less
-
-
 # As the scripts -----------------------------------------------------------------------------------------------------
 
 

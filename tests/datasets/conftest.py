@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from rvos.datasets.reasonshapes import generate, write
+from rvos.datasets.reasonshapes.generate import GeneratedVideo
 
 SIZE = {"height": 48, "width": 64, "n_frames": 8, "n_sentences": 4}
 #: layout -> splits written into one root
@@ -22,6 +24,9 @@ LAYOUT_SPLITS = {
     "groundmore": ("test",),
     "reasonseg": ("val", "test", "train"),
     "refcoco": ("val",),
+    "refcoco+": ("testA",),
+    "refcocog": ("val",),
+    "refclef": ("train",),
 }
 #: layouts that hold sentences without a target
 NO_TARGET = ("mevis", "revos")
@@ -31,6 +36,11 @@ NO_TARGET = ("mevis", "revos")
 def layouts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a root per layout, named as the layout; read-only by agreement."""
     root = tmp_path_factory.mktemp("layouts")
+
+    @cache
+    def videos(number: int, kinds: tuple[str, ...]) -> list[GeneratedVideo]:
+        return list(generate("valid", 2, number, **SIZE, kinds=kinds))
+
     for layout, splits in LAYOUT_SPLITS.items():
         for number, split in enumerate(splits):
             kinds = {"test_videos": generate("test", 1, 9, **SIZE)} if layout == "ref-youtube-vos" else {}
@@ -41,7 +51,7 @@ def layouts(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 if layout in NO_TARGET
                 else ("attribute", "motion", "temporal")
             )
-            write(layout, root / layout, generate("valid", 2, number, **SIZE, kinds=wanted), split=split, **kinds)
+            write(layout, root / layout, videos(number, wanted), split=split, **kinds)
     return root
 
 

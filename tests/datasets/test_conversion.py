@@ -42,6 +42,7 @@ def around(
 def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A root per layout, of sentences about one thing each."""
     root = tmp_path_factory.mktemp("shapes")
+    videos = list(generate("valid", 2, 3, **SIZE, n_sentences=3, kinds=("attribute", "temporal")))
     for layout, split in (
         ("reasonvos", None),
         ("mevis", "valid_u"),
@@ -52,8 +53,10 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("groundmore", "test"),
         ("reasonseg", "val"),
         ("refcoco", "val"),
+        ("refcoco+", "val"),
+        ("refcocog", "test"),
+        ("refclef", "train"),
     ):
-        videos = generate("valid", 2, 3, **SIZE, n_sentences=3, kinds=("attribute", "temporal"))
         write(layout, root / layout, videos, split=split or None)
     return root
 
@@ -68,6 +71,9 @@ CIRCLES = {
     "groundmore": ("groundmore/test", ["mevis", "long-rvos", "reasonvos", "revos", "groundmore"]),
     "reasonseg": ("reasonseg/val", ["mevis", "reasonvos", "reasonseg"]),
     "refcoco": ("refcoco/val", ["revos", "reasonvos", "mevis", "refcoco"]),
+    "refcoco+": ("refcoco+/val", ["refcoco/testA", "refclef", "refcoco+"]),
+    "refcocog": ("refcocog/test", ["refclef/val", "mevis", "refcocog/test"]),
+    "refclef": ("refclef/train", ["refcoco", "revos", "refclef/train"]),
 }
 
 

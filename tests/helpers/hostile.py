@@ -13,18 +13,19 @@ import struct
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from rvos import miniature
 from rvos.baselines.registry import make_predictor
 from rvos.benchmarks.engine import predict
 from rvos.benchmarks.predictions.run_masks import RunMasks
 from rvos.benchmarks.predictions.writer import export_masks
-from rvos.datasets.reasonshapes.generate import generate
+from rvos.datasets.reasonshapes.generate import GeneratedVideo, generate
 from rvos.datasets.reasonshapes.writers import write
 from rvos.datasets.registry import load
 
@@ -32,6 +33,9 @@ SIZE = {"height": 48, "width": 64, "n_frames": 6, "n_sentences": 3}
 #: the sample that most cases spoil, and one of its frames
 VIDEO, OTHER_VIDEO = "valid-0-000000", "valid-0-000001"
 SAMPLE, FRAME = f"{VIDEO}/0", "00002"
+
+#: ``name/split`` of every benchmark whose layout ReasonShapes writes
+BENCHMARKS = miniature.names()
 
 Words = list["str | Path"]
 
@@ -118,20 +122,20 @@ class World:
 
 def make_origin(root: Path) -> Path:
     """The good world: data in all layouts, masks, a run of masks. About 2 s."""
+
+    @cache
+    def videos(part: str) -> list[GeneratedVideo]:
+        return list(generate(part, 3, **SIZE))
+
+    for name in BENCHMARKS:
+        layout, _, split = name.partition("/")
+        write(layout, root / layout, videos("valid"), split=split or None)
     for layout, split, part in (
         ("mevis", "train", "train"),
-        ("mevis", "valid_u", "valid"),
         ("mevis", "valid", "test"),
-        ("reasonvos", None, "valid"),
         ("ref-youtube-vos", "train", "train"),
-        ("ref-davis17", "valid", "valid"),
-        ("revos", "valid", "valid"),
-        ("long-rvos", "valid", "valid"),
-        ("groundmore", "test", "valid"),
-        ("reasonseg", "val", "valid"),
-        ("refcoco", "val", "valid"),
     ):
-        write(layout, root / layout, generate(part, 3, **SIZE), split=split)
+        write(layout, root / layout, videos(part), split=split)
     data = load("mevis/valid_u", root=root / "mevis")
     run = predict(make_predictor("shifted", data), data, out=root / "run", progress=False)
     export_masks(RunMasks(run.masks), data, root / "pred")

@@ -125,8 +125,13 @@ class NoTriple(Segments):
 # Mask files -----------------------------------------------------------------------------------------------------------
 
 
-def one_mask(name: str, spoil: Callable[[Path], None], says: str) -> None:
+#: what may be wrong with a mask file, and what is said about it
+MASK_FILES: dict[str, tuple[Callable[[Path], Any], str]] = {}
+
+
+def one_mask(name: str, spoil: Callable[[Path], Any], says: str) -> None:
     """A case that spoils one mask file; the frame counts as wrong and the other samples score as before."""
+    MASK_FILES[name] = spoil, says
 
     def case(world: World) -> Words:
         spoil(world.mask)
@@ -157,10 +162,8 @@ one_mask("flipped_bits", flip_bits, "corrupt PNG.*write it again")
 one_mask("zero_bytes", overwrite(b""), r"empty \(0 bytes\); write it again")
 one_mask("text_named_png", overwrite(b"these are not pixels, sorry"), "not a PNG.*save masks as PNG")
 one_mask("jpeg_named_png", lambda p: Image.new("L", (64, 48)).save(p, "JPEG"), "not a PNG.*save masks as PNG")
-one_mask(
-    "png_of_another_size", save(np.zeros((64, 48), np.uint8)), "48x64 pixels, .* 64x48; write masks at the video's"
-)
-one_mask("png_of_one_pixel", save(np.zeros((1, 1), np.uint8)), "1x1 pixels.*write masks at the video's own size")
+one_mask("png_of_another_size", save(np.zeros((64, 48), np.uint8)), r"48x64\b.* 64x48.*; write \w+ at the \w+'s")
+one_mask("png_of_one_pixel", save(np.zeros((1, 1), np.uint8)), r"1x1\b.*write \w+ at the \w+'s( own)? size")
 one_mask("png_that_claims_to_be_huge", overwrite(png(60000, 60000, 8, 0, b"\0" * 99)), "60000x60000 pixels; write it")
 one_mask("png_that_inflates_for_ever", overwrite(png(8000, 8000, 8, 0, b"\0" * 10**6)), "too few bytes.*write it again")
 one_mask("png_without_pixels", overwrite(png(0, 48, 8, 0, b"")), "impossible PNG header.*write it again")
@@ -175,8 +178,13 @@ one_mask("link_to_itself", lambda p: p.unlink() or p.symlink_to(p), "cannot be r
 one_mask("pipe_named_png", lambda p: p.unlink() or os.mkfifo(p), "not a regular file.*replace it")
 
 
+#: other ways to store masks that leave no doubt
+SAME_MASKS: dict[str, Callable[[np.ndarray, Path], None]] = {}
+
+
 def same_masks(name: str, store: Callable[[np.ndarray, Path], None]) -> None:
     """A case that stores a sample's masks in another way that leaves no doubt; all scores stay as they were."""
+    SAME_MASKS[name] = store
 
     def case(world: World) -> Words:
         each_mask(world.pred / SAMPLE, store)
@@ -449,16 +457,26 @@ def rle_json_of_other_videos(world: World) -> Words:
 # Scores and label maps ------------------------------------------------------------------------------------------------
 
 
-def soft(world: World, spoil: Callable[[Path], Any]) -> Words:
-    """The masks as scores in npz files, of which one is spoiled."""
-    for path in sorted(world.pred.rglob("*.png")):
+#: what may be wrong with a file of scores, and what is said about it
+SCORE_FILES: dict[str, tuple[Callable[[Path], Any], str]] = {}
+
+
+def as_scores(folder: Path) -> None:
+    """Put an npz file of scores in the place of every mask."""
+    for path in sorted(folder.rglob("*.png")):
         np.savez_compressed(path.with_suffix(".npz"), scores=binary(path).astype(np.float32))
         path.unlink()
+
+
+def soft(world: World, spoil: Callable[[Path], Any]) -> Words:
+    """The masks as scores in npz files, of which one is spoiled."""
+    as_scores(world.pred)
     spoil(world.mask.with_suffix(".npz"))
     return world.evaluate("--threshold", "0.5")
 
 
 def soft_case(name: str, spoil: Callable[[Path], Any], says: str) -> None:
+    SCORE_FILES[name] = spoil, says
     add(name, lambda world: soft(world, spoil), 1, rf"{SAMPLE}/{FRAME}.npz.*{says}", spoils=ONE)
 
 
@@ -843,8 +861,9 @@ FILES = {
 PLACES = {dataset: (root, file) for dataset, (root, file, _, _) in FILES.items()}
 PLACES |= {
     "reasonseg/val": ("reasonseg", f"val/{VIDEO}.json"),
-    "refcoco/val": ("refcoco", "refcoco/refs(unc).p"),
 }
+REFER = {"refcoco": "unc", "refcoco+": "unc", "refcocog": "umd", "refclef": "unc"}
+PLACES |= {f"{name}/val": (name, f"{name}/refs({who}).p") for name, who in REFER.items()}
 
 
 def broken_file(dataset: str, name: str, spoil: Callable[[Path], Any], says: str, code: int = 2) -> None:
@@ -970,11 +989,11 @@ def instances(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path], None]
 
 
 for _name, _spoil, _says in (
-    ("refs_cut_off", cut, r"refs\(unc\)\.p: not a pickle of refs.*download the file again"),
+    ("refs_cut_off", cut, r"refs\(\w+\)\.p: not a pickle of refs.*download the file again"),
     ("refs_of_text", lambda p: p.write_text("[]"), "not a pickle of refs"),
     ("refs_that_run", lambda p: p.write_bytes(b"cos\nsystem\n(S'touch ran'\ntR."), "it asks for os.system"),
     ("refs_that_import", lambda p: p.write_bytes(b"cnumpy\narray\n."), "it asks for numpy.array"),
-    ("refs_missing", lambda p: p.unlink(), r"expected refcoco/refs\(unc\)\.p"),
+    ("refs_missing", lambda p: p.unlink(), r"expected refc\S+/refs\(\w+\)\.p"),
     ("instances_cut_off", lambda p: cut(p.with_name("instances.json")), r"instances\.json: not valid JSON"),
     ("instances_missing", lambda p: p.with_name("instances.json").unlink(), r"instances\.json: no such file"),
     ("instances_a_list", lambda p: p.with_name("instances.json").write_text("[]"), "expected an object with lists"),
@@ -984,7 +1003,8 @@ for _name, _spoil, _says in (
     ("polygon_far_off", instances(lambda c: c["annotations"][0].update(segmentation=[[1e30] * 6])), "no polygon"),
     ("rle_of_another_size", instances(lambda c: c["images"][0].update(height=7)), "annotation 1: the RLE has the size"),
 ):
-    broken_file("refcoco/val", _name, _spoil, _says)
+    for _dataset in REFER:
+        broken_file(f"{_dataset}/val", _name, _spoil, _says)
 
 
 # Roots and names ------------------------------------------------------------------------------------------------------

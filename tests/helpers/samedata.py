@@ -61,8 +61,8 @@ def shifted_masks(dataset: RVOSDataset, out: Path) -> Path:
     return out
 
 
-def only(dataset: RVOSDataset, video_id: str) -> RVOSDataset:
-    """One of its videos."""
+def only(dataset: RVOSDataset, *video_ids: str) -> RVOSDataset:
+    """Some of its videos."""
     part = copy.copy(dataset)
-    part.samples = dataset.samples_of(video_id)
+    part.samples = tuple(sample for video_id in video_ids for sample in dataset.samples_of(video_id))
     return part

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,13 @@ from rvos.datasets.masks import EmptyMasks, RleMasks, UnionMasks, encode_rle
 from rvos.datasets.types import Expression, Masklet, RVOSDataset, Sample, Video
 
 HEIGHT, WIDTH = 40, 60
+#: types of the five sentences, "" in benchmarks that have none
+TYPES = {
+    "revos": ("referring", "reasoning", "referring", "reasoning", "no-target"),
+    "long-rvos": ("static", "dynamic", "static", "static+dynamic", "dynamic"),
+    "groundmore": ("Causal", "Sequential", "Causal", "Descriptive", "Counterfactual"),
+    "mevis": ("",) * 5,
+}
 
 
 @dataclass(frozen=True)
@@ -65,6 +72,17 @@ class ToyDataset(RVOSDataset):
 
     def annotation_files(self) -> Sequence[Path]:
         return ()
+
+
+def toy(name: str, n_videos: int = 3) -> ToyDataset:
+    """The boxes under another benchmark's name, with its types of sentences."""
+    dataset = ToyDataset(n_videos)
+    dataset.name = name
+    types = TYPES.get(name, ("",) * len(ToyDataset.meant))
+    dataset.samples = tuple(
+        Sample(s.video, replace(s.expression, tags={"type": types[int(s.expression.id)]})) for s in dataset
+    )
+    return dataset
 
 
 def _boxes(v: int) -> dict[str, RleMasks]:

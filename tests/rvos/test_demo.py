@@ -51,8 +51,8 @@ def test_demo_prints_tables_and_writes_runs_pictures_and_a_report(
     assert all(f"- **{name}**:" in report for name in PREDICTORS)
 
 
-#: names without a layout of their own: the generated benchmark, plain folders, the workbench, refCOCO's siblings
-NO_LAYOUT = {"reasonshapes", "folders", "annotation", "refcoco+", "refcocog"}
+#: names without a layout of their own: the generated benchmark, plain folders
+NO_LAYOUT = {"reasonshapes", "folders"}
 
 
 def test_whatever_has_a_protocol_has_a_miniature(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ const LAYOUTS = {
   "ref-youtube-vos": ["Ref-YouTube-VOS", "Palette pictures, so objects may not overlap."],
   "ref-davis17": ["Ref-DAVIS17", "Palette pictures, sentences per annotator and condition."],
 };
-const OTHERS = { revos: "ReVOS", "long-rvos": "Long-RVOS", groundmore: "GroundMoRe", reasonseg: "ReasonSeg", refcoco: "RefCOCO", "mp4-rle": "Video files with masks" };
+const OTHERS = { revos: "ReVOS", "long-rvos": "Long-RVOS", groundmore: "GroundMoRe", reasonseg: "ReasonSeg", refcoco: "RefCOCO", "refcoco+": "RefCOCO+", refcocog: "RefCOCOg", refclef: "RefCLEF", "mp4-rle": "Video files with masks" };
 const nameOf = (id) => LAYOUTS[id]?.[0] ?? OTHERS[id] ?? id;
 
 export async function exportScreen(app) {
