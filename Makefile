@@ -17,8 +17,12 @@ $(VENV)/.core: pyproject.toml setup.py constraints.txt
 	$(PIP) -c constraints.txt -e .
 	touch $@
 
-$(VENV)/.dev: $(VENV)/.core
+$(VENV)/.models: $(VENV)/.core
 	$(PIP) -c constraints.txt torch==2.13.0
+	$(PIP) -c constraints.txt -e '.[models]'
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.models
 	$(PIP) -c constraints.txt -e '.[models,train,hub,annotate,dev]'
 	touch $@
 
@@ -30,7 +34,7 @@ $(VENV)/.browser: $(VENV)/.dev
 	  || echo "No browser could be installed: the tests of pages will be skipped."
 	touch $@
 
-demo: $(VENV)/.core  ## the whole pipeline on the embedded benchmark: a table, overlays and a report in out/demo
+demo: $(VENV)/.models  ## the whole pipeline on the embedded benchmark: a table, overlays and a report in out/demo
 	$(BIN)/rvos demo --out out/demo
 
 test: $(VENV)/.browser  ## the test suite without the minutes-long tests

@@ -50,7 +50,7 @@ from ..videolisa.configuration import VideoLisaConfig
 from ..videolisa.modeling import VideoLisaModel
 from ..videolisa.predictor import VideoLisaPredictor
 from ..videolisa.processor import Processor
-from ..videolisa.propagation import FeaturePropagator, PostOptimised
+from ..videolisa.propagation import FeaturePropagator, PostOptimised, Propagator
 from ..videolisa.tokenizer import Tokenizer
 
 SYSTEM = (
@@ -237,8 +237,13 @@ class LisaPropagation(PostOptimised):
     Its score shows what a tracker adds to an image model, and that it cannot mend a wrong first choice.
     """
 
-    def __init__(self, lisa: LisaPredictor) -> None:
-        super().__init__(lisa, FeaturePropagator.of(lisa), reference_frames=lambda total: [0])
+    def __init__(self, lisa: LisaPredictor, propagator: Propagator | None = None) -> None:
+        """
+        Args:
+            lisa: gives the first frame's masks.
+            propagator: carries them on; by LISA's own SAM features where None.
+        """
+        super().__init__(lisa, propagator or FeaturePropagator.of(lisa), reference_frames=lambda total: [0])
         self.lisa = lisa
 
     @classmethod

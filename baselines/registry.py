@@ -14,7 +14,7 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from ..benchmarks.predictor import Predictor, as_predictor
-from ..datasets.errors import MissingExtraError, UnknownNameError, UsageError
+from ..datasets.errors import MissingExtraError, RvosError, UnknownNameError, UsageError
 from ..datasets.types import RVOSDataset
 
 #: Predictors without weights, name -> "module:Class". Imported only when the predictor is asked for.
@@ -31,8 +31,14 @@ MANIFEST = {
     "perfect": "rvos.baselines.oracles:Perfect",
 }
 
-#: Models, name -> "module:Class"; ``name:CHECKPOINT`` calls the class's ``from_pretrained``.
+#: Models, name -> "module:Class"; ``name:CHECKPOINT`` calls the class's ``from_pretrained``. The weights of the nano
+#: models ship in the package: their names alone will do.
 MODELS = {
+    "videolisa-nano": "rvos.baselines.nano:VideoLisaNano",
+    "videolisa-nano-post-optimised": "rvos.baselines.nano:VideoLisaNanoPostOptimised",
+    "lisa-nano": "rvos.baselines.nano:LisaNano",
+    "lisa-nano-first-frame": "rvos.baselines.nano:LisaNanoFirstFrame",
+    "lisa-nano-propagation": "rvos.baselines.nano:LisaNanoPropagation",
     "videolisa": "rvos.videolisa.predictor:VideoLisaPredictor",
     "lisa": "rvos.baselines.lisa:LisaPredictor",
     "lisa-first-frame": "rvos.baselines.lisa:LisaFirstFrame",
@@ -154,7 +160,7 @@ def _made(spec: str, found: Any) -> Any:
         )
     try:
         return found()
-    except ModuleNotFoundError:
+    except (ModuleNotFoundError, RvosError):
         raise
     except Exception as error:  # whatever a constructor does
         raise UsageError(f"Predictor '{spec}' cannot be made: {_in_one_line(error)}.") from error

@@ -1,4 +1,4 @@
-"""``rvos demo``: the whole flow on the generated benchmark, from a model to a report with pictures."""
+"""``rvos demo``: the whole flow on the generated benchmark, from models to a report with pictures."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -32,10 +32,11 @@ PREDICTORS = (
     "best-object",
     "perfect",
 )
-#: The predictors that are drawn: two that never read the sentence, one that never tracks, one with sloppy outlines.
-DRAWN = ("largest-object", "one-mask-for-all", "first-frame-copied", "shifted")
-#: Large enough to look at, small enough for seconds.
-SIZE: dict[str, Any] = {"height": 144, "width": 192, "n_frames": 16}
+#: Models whose weights ship in the package.
+MODELS = ("videolisa-nano", "lisa-nano")
+#: The trivial predictors that are drawn below the models: three that never read the sentence, one that never tracks,
+#: one with sloppy outlines.
+DRAWN = ("centre-box", "largest-object", "one-mask-for-all", "first-frame-copied", "shifted")
 #: What the tables need; in logs, where nobody knows the width, they get it.
 WIDTH, WIDE = 116, 136
 
@@ -43,14 +44,15 @@ WIDTH, WIDE = 116, 136
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for runs, report and pictures.")] = Path("out/demo"),
     videos: Annotated[
-        int | None, typer.Option(min=1, help="How many videos to generate: 16, with --all 3 for each benchmark.")
+        int | None, typer.Option(min=1, help="How many videos to generate: 24, with --all 3 for each benchmark.")
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="Score every benchmark in miniature instead.")] = False,
 ) -> None:
     """Run the whole flow on ReasonShapes: generate, predict, score, compare, draw.
 
-    Trivial, text-blind and oracle predictors show what a benchmark gives away without a model. The report says what
-    each of them tells.
+    videolisa-nano and lisa-nano, whose weights are in the package, beside trivial, text-blind and oracle predictors,
+    which show what a benchmark gives away without a model. The report says what each of them tells. The models need
+    pip install 'rvos[models]'; without it they are left out, and the output says so.
     """
     if every:
         _every_benchmark(out, videos or 3)
@@ -62,9 +64,10 @@ def demo(
     from ..leaderboard.site import build_site
     from ..leaderboard.tables import print_table
 
-    dataset = load("reasonshapes/test", n_videos=videos or 16, **SIZE)
-    results = {name: _result(name, dataset, out / "runs" / name) for name in PREDICTORS}
-    tables = [_comparison(results), _by_kind(results)]
+    dataset = load("reasonshapes/test", n_videos=videos or 24)
+    models, notice = _models()
+    results = {name: _result(name, dataset, out / "runs" / name) for name in (*models, *PREDICTORS)}
+    tables = [_comparison(results), _by_kind(results), _choices(results, dataset)]
     console = Console(record=True)
     console.width = max(console.width, WIDTH)
     console.print(next(iter(results.values())).head()[0], markup=False, highlight=False)
@@ -73,7 +76,9 @@ def demo(
     (out / "table.svg").write_text(_without_fonts(console.export_svg(title="rvos demo")), encoding="utf-8")
     pictures = _draw(dataset, results, out / "pictures")
     report = out / "report.md"
-    report.write_text(_report(results, tables, pictures), encoding="utf-8")
+    report.write_text(_report(results, tables, pictures, notice), encoding="utf-8")
+    if notice:
+        print(notice)
     print(f"Report with pictures: {report}")
     print(f"Site: {build_site(out / 'site', check_all(out / 'runs'), {dataset.id: dataset})}")
     print(out)
@@ -98,6 +103,20 @@ def _every_benchmark(out: Path, videos: int) -> None:
 
 
 # Predict and score ----------------------------------------------------------------------------------------------------
+
+
+def _models() -> tuple[tuple[str, ...], str]:
+    """The nano models that this environment can run, all or none, and the reason where it is none."""
+    from ..baselines.registry import make_predictor
+    from ..datasets.errors import MissingExtraError
+    from ..videolisa.nano.shipped import WeightsAbsentError
+
+    try:
+        for name in MODELS:
+            make_predictor(name)
+    except (MissingExtraError, WeightsAbsentError) as error:
+        return (), f"Left out: {' and '.join(MODELS)}. {error}"
+    return MODELS, ""
 
 
 def _result(name: str, dataset: RVOSDataset, folder: Path) -> Result:
@@ -152,6 +171,22 @@ def _by_kind(results: dict[str, Result]) -> Table:
     return Table("J&F by kind of sentence", ("predictor", *kinds), (("sentences", *sizes), *rows))
 
 
+def _choices(results: dict[str, Result], dataset: RVOSDataset) -> Table:
+    """A row per predictor: how often the right object is chosen, of all sentences and of both of a pair of twins."""
+    from ..benchmarks.error_analysis import analyse
+    from ..benchmarks.results import Table, shown
+
+    found = {name: analyse(result.path, dataset, workers=1) for name, result in results.items() if result.path}
+    pairs = {name: analysis.pair_accuracy() for name, analysis in found.items()}
+    twins = sorted({twin for accuracies in pairs.values() for twin in accuracies})
+    rows = [
+        (name, shown(found[name].selection_accuracy), *(shown(pairs[name][twin]) for twin in twins)) for name in results
+    ]
+    return Table(
+        "The right object chosen", ("predictor", "sentences", *(f"{twin} pairs" for twin in twins)), tuple(rows)
+    )
+
+
 def _without_fonts(svg: str) -> str:
     """The picture without the web fonts that it would load; the reader's own monospace font does."""
     return re.sub(r"@font-face\s*{.*?}\s*", "", svg, flags=re.DOTALL)
@@ -169,7 +204,7 @@ def _draw(dataset: RVOSDataset, results: dict[str, Result], folder: Path) -> dic
     for kind, sample in _telling_samples(dataset, results).items():
         truth = dataset.ground_truth(sample)
         assert truth is not None
-        answers = [_strip(name, results[name], sample) for name in DRAWN]
+        answers = [_strip(name, results[name], sample) for name in (*MODELS, *DRAWN) if name in results]
         tags = sample.expression.tags
         caption = f"{kind} ({sample.key}), depth {tags['depth']}, {tags['n_objects']} objects, {tags['family']}"
         files[kind] = folder / f"{kind}.png"
@@ -217,17 +252,20 @@ def _score_of(result: Result, sample: Sample) -> float:
 # Report ---------------------------------------------------------------------------------------------------------------
 
 
-def _report(results: dict[str, Result], tables: Sequence[Table], pictures: dict[str, Path]) -> str:
+def _report(results: dict[str, Result], tables: Sequence[Table], pictures: dict[str, Path], notice: str) -> str:
     """The demo in Markdown; pictures lie beside it."""
     first = next(iter(results.values()))
     data = first.dataset
     parts = [
-        "# What a benchmark gives away without a model",
+        "# Two small models, and what a benchmark gives away without one",
         f"Generated by `rvos demo` with rvos {first.record.rvos_version}: {data.n_samples} sentences about "
         f"{data.n_videos} videos of ReasonShapes ({data.id}, {data.version}, fingerprint `{data.fingerprint[:23]}…`).",
         f"Protocol `{first.protocol.id}`. {first.protocol.words} J&F, J and F in percent, ± is the 95 % interval, "
         "clustered by video because sentences about one video are not independent. The tables are also in `table.svg`.",
+        *([notice] if notice else []),
         *(table.to_markdown() for table in tables),
+        "*The right object chosen*: the share of sentences whose best-overlapping object is the target. Of a pair of "
+        "twins, whose answers differ, both must be right; who is blind to what distinguishes them has 0.",
         "## What each predictor tells",
         "\n".join(f"- **{name}**: {_meaning(name)}" for name in results),
         "## Pictures",
@@ -245,7 +283,7 @@ def _report(results: dict[str, Result], tables: Sequence[Table], pictures: dict[
 
 def _meaning(name: str) -> str:
     """What a predictor does and what its score tells, from its documentation."""
-    from ..baselines.registry import MANIFEST, load_attribute
+    from ..baselines.registry import MANIFEST, MODELS, load_attribute
 
-    text = inspect.getdoc(load_attribute(MANIFEST[name])) or ""
+    text = inspect.getdoc(load_attribute((MANIFEST | MODELS)[name])) or ""
     return " ".join(text.split("\n\nRaises:")[0].split())

@@ -1,8 +1,10 @@
-"""``rvos demo``: the whole flow, once, and a benchmark in miniature. About 11 s."""
+"""``rvos demo``: the whole flow, once, and a benchmark in miniature. About 15 s."""
 
 from __future__ import annotations
 
 import json
+import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,11 @@ from rvos import miniature
 from rvos.benchmarks.protocols import DEFAULTS
 from rvos.benchmarks.runs import Run
 from rvos.cli import main
-from rvos.cli.demo import DRAWN, PREDICTORS
+from rvos.cli.demo import DRAWN, MODELS, PREDICTORS, _models
+from rvos.videolisa.nano import shipped
+
+#: Where the models' packages are absent, the demo does without the models.
+RUNNABLE = MODELS if all(map(find_spec, ("torch", "transformers", "sentencepiece"))) else ()
 
 
 def demo(out: Path, *words: str) -> int | str | None:
@@ -21,23 +27,33 @@ def demo(out: Path, *words: str) -> int | str | None:
     return stop.value.code
 
 
+@pytest.fixture
+def untrained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Untrained models in place of the shipped ones: what the demo does is the same."""
+    if RUNNABLE:
+        from nanomodels import untrained_nano
+
+        monkeypatch.setattr(shipped, "WEIGHTS", untrained_nano(tmp_path / "weights"))
+
+
 def test_demo_prints_tables_and_writes_runs_pictures_and_a_report(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    untrained: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out = tmp_path / "demo"
+    out, names = tmp_path / "demo", (*RUNNABLE, *PREDICTORS)
     assert demo(out) == 0
     printed = capsys.readouterr().out.splitlines()
     assert printed[0].startswith("reasonshapes@1: ")
     assert printed[-1] == str(out)
-    rows = {words[0]: words for words in (line.split() for line in printed) if words and words[0] in PREDICTORS}
-    assert set(rows) == set(PREDICTORS)
+    rows = {words[0]: words for words in (line.split() for line in printed) if words and words[0] in names}
+    assert set(rows) == set(names) and sum("The right object chosen" in line for line in printed) == 1
+    assert bool(RUNNABLE) == (not any(line.startswith("Left out: videolisa-nano and") for line in printed))
     assert any(line.split()[:3] == ["perfect", "100.00", "±0.00"] for line in printed)
 
-    summaries = {name: json.loads((out / "runs" / name / "run.json").read_text())["summary"] for name in PREDICTORS}
+    summaries = {name: json.loads((out / "runs" / name / "run.json").read_text())["summary"] for name in names}
     scores = {name: summary["J&F"]["value"] for name, summary in summaries.items()}
     assert scores["perfect"] == 1 and all(0 < s <= 1 for n, s in scores.items() if n in DRAWN)
     assert scores["best-object"] >= scores["one-mask-for-all"]
-    assert all(Run.open(out / "runs" / name).record.status == "finished" for name in PREDICTORS)
+    assert all(Run.open(out / "runs" / name).record.status == "finished" for name in names)
 
     svg = (out / "table.svg").read_text(encoding="utf-8")
     assert "one-mask-for-all" in svg and "font-face" not in svg
@@ -48,7 +64,18 @@ def test_demo_prints_tables_and_writes_runs_pictures_and_a_report(
     for path in pictures:
         with Image.open(path) as picture:
             assert min(picture.size) > 400
-    assert all(f"- **{name}**:" in report for name in PREDICTORS)
+    assert all(f"- **{name}**:" in report for name in names) and ("Left out" in report) != bool(RUNNABLE)
+
+
+def test_models_that_cannot_run_are_left_out_aloud(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shipped, "WEIGHTS", tmp_path)
+    names, notice = _models()
+    assert names == () and notice.startswith("Left out: videolisa-nano and lisa-nano. ") and "\n" not in notice
+    monkeypatch.setitem(sys.modules, "torch", None)
+    for module in [m for m in sys.modules if m.startswith(("rvos.videolisa.", "rvos.baselines.nano"))]:
+        monkeypatch.delitem(sys.modules, module)
+    names, notice = _models()
+    assert names == () and "pip install 'rvos[models]'" in notice and "\n" not in notice
 
 
 #: names without a layout of their own: the generated benchmark, plain folders
