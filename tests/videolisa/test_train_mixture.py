@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,13 @@ pytest.importorskip("peft")
 
 from rvos.datasets.errors import DatasetError, UsageError
 from rvos.datasets.frames import ArrayFrames
+from rvos.datasets.image_set import ImageSet
+from rvos.datasets.registry import dataset_ids
 from rvos.datasets.types import Expression, Masklet, RVOSDataset, Sample, Video
 from rvos.videolisa.random_model import random_videolisa, tiny_config, train_tokenizer
 from rvos.videolisa.tokenizer import Tokenizer
 from rvos.videolisa.train.engine import Options, Stopped
-from rvos.videolisa.train.mixture import PAPER_RATES, Group, Mixture
+from rvos.videolisa.train.mixture import NO_LOADER, PAPER_GROUPS, PAPER_RATES, Group, Mixture
 from rvos.videolisa.train.recipes import PAPER, PaperStage, Recipe, full_recipe, train
 from rvos.videolisa.train.record import read_log
 
@@ -95,13 +98,72 @@ def test_a_video_gives_a_clip_and_an_image_a_pseudo_video() -> None:
     assert len(one.sam_frames) == len(one.masks) == 1
 
 
+def test_every_dataset_of_the_paper_is_known_or_said_to_be_the_user_s_own() -> None:
+    named = {name for names in PAPER_GROUPS.values() for name in names}
+    assert set(PAPER_GROUPS) == set(PAPER_RATES)
+    assert named - set(dataset_ids()) == set(NO_LOADER)
+    page = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
+    assert all(f"`{name}`" in page for name in NO_LOADER)
+
+
+class Pictures(ImageSet):
+    """Image "none" shows nothing, "one" a thing, "many" nine parts of things."""
+
+    name = "pictures"
+
+    def __init__(self) -> None:
+        pixels = np.zeros((1, *SIZE, 3), np.uint8)
+        names = ("none", "one", "many")
+        super().__init__(Path(), "train", [Video(n, (n,), ArrayFrames((n,), pixels)) for n in names])
+        self.read: list[str] = []
+
+    def read_samples(self, video: Video) -> Iterator[Sample]:
+        self.read.append(video.id)
+        for k in range({"none": 0, "one": 1, "many": 9}[video.id]):
+            tags = {"object": "dog", "part": f"ear{k}"} if video.id == "many" else {"object": "cat"}
+            yield Sample(video, Expression(str(k), " ".join(tags.values()), (str(k),), tags=tags))
+
+    def ground_truth(self, sample: Sample) -> Masklet:
+        return Masklet(sample.video.frame_names, Moving())
+
+    def annotation_files(self) -> list[Path]:
+        return []
+
+
+def test_images_are_drawn_alike_and_only_what_is_drawn_is_read() -> None:
+    data, rng = Pictures(), np.random.default_rng(0)
+    mixture = Mixture([Group("g", 1, (data,))], sparse=8, dense=2)
+    assert data.read == []
+    texts = [mixture.draw(rng).conversations[0] for _ in range(300)]
+    n_one = sum("cat" in text for text in texts)
+    assert 110 < n_one < 190 and 300 < len(data.read) < 600  # half of those that show anything; a third shows nothing
+    n_of = sum(" of the dog" in text for text in texts)
+    assert 0.35 < n_of / (300 - n_one) < 0.65 and all("dog" in t or "cat" in t for t in texts)
+
+
+def test_an_entry_is_every_eighth_frame_of_a_sample() -> None:
+    """S = 8: a video of 24 frames has three entries, one of 6 has one; of MeViS valid_u the first eight sentences."""
+    sets = (Squares("short", videos=1, frames=6), Squares("long", videos=1, frames=24))
+    mixture = Mixture([Group("g", 1, sets, by_size=True)], sparse=8, dense=2)
+    rng = np.random.default_rng(0)
+    assert [len(pool) for pool in mixture.pools[0]] == [1, 3]
+    assert {mixture.pools[0][1].draw(rng)[1] for _ in range(50)} == {0, 8, 16}
+    many = Squares("mevis", videos=1, frames=24)
+    many.split = "valid_u"
+    many.samples = tuple(replace(many[0], expression=replace(many[0].expression, id=str(k))) for k in range(12))
+    (pool,) = Mixture([Group("g", 1, (many,))], sparse=8, dense=2).pools[0]
+    drawn = [pool.draw(rng) for _ in range(200)]
+    assert len(pool) == 8 and {int(s.expression.id) for s, _ in drawn} == set(range(8))
+    assert len({anchor for _, anchor in drawn}) > 10
+
+
 def test_an_explanation_is_asked_for_in_words_masks_or_both() -> None:
     data = Squares("v", videos=1)
     sample = data[0]
     explained = replace(sample.expression, text="Which one?", tags={"explanation": "Because it moves."})
     mixture = Mixture([Group("g", 1, (data,))], sparse=8, dense=2)
     rng = np.random.default_rng(0)
-    drawn = [mixture.sample(data, replace(sample, expression=explained), rng) for _ in range(200)]
+    drawn = [mixture.sample(data, replace(sample, expression=explained), 0, rng) for _ in range(200)]
     words = [s for s in drawn if len(s.masks) == 0]
     assert 8 <= len(words) <= 36
     assert all("[SEG]" not in s.conversations[0] and "Because it moves." in s.conversations[0] for s in words)
