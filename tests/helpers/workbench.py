@@ -27,8 +27,11 @@ def rvos(*arguments: str | Path) -> list[str]:
 
 
 @contextmanager
-def served_here(project: Path) -> Iterator[str]:
-    """The owner's link of a server in a thread of this process, which starts sooner than ``served``."""
+def served_here(project: Path, **options: Any) -> Iterator[str]:
+    """The owner's link of a server in a thread of this process, which starts sooner than ``served``.
+
+    ``options`` are those of ``create_app``.
+    """
     import uvicorn
 
     from rvos.datasets.annotation.people import new_link
@@ -37,7 +40,9 @@ def served_here(project: Path) -> Iterator[str]:
 
     store = Store.open(project)
     listening = listen("127.0.0.1", 0)
-    server = uvicorn.Server(uvicorn.Config(create_app(store), log_level="warning", timeout_graceful_shutdown=1))
+    server = uvicorn.Server(
+        uvicorn.Config(create_app(store, **options), log_level="warning", timeout_graceful_shutdown=1)
+    )
     thread = threading.Thread(target=server.run, args=([listening],))
     thread.start()
     try:

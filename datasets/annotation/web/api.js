@@ -23,25 +23,24 @@ function makeTab() {
 
 export const tab = TAB;
 
-async function send(method, path, { body, raw, signal } = {}) {
+async function send(method, path, { body, signal } = {}) {
   const headers = { "X-Rvos-Tab": TAB };
   if (method !== "GET") {
     headers["X-Rvos"] = "1";
-    headers["Content-Type"] = raw ? "application/octet-stream" : "application/json";
+    headers["Content-Type"] = "application/json";
   }
   let answer;
   try {
-    answer = await fetch(`/api/${path}`, { method, headers, body: raw ?? (method === "GET" ? undefined : JSON.stringify(body ?? {})), signal, credentials: "same-origin" });
+    answer = await fetch(`/api/${path}`, { method, headers, body: method === "GET" ? undefined : JSON.stringify(body ?? {}), signal, credentials: "same-origin" });
   } catch (error) {
     if (signal?.aborted) throw error;
     throw new Unreachable("The server does not answer. Is `rvos annotate serve` still running?");
   }
   if (answer.ok) return answer;
-  throw new Refused(answer.status, await errorOf(answer));
+  throw new Refused(answer.status, errorIn(await answer.text()));
 }
 
-async function errorOf(answer) {
-  const text = await answer.text();
+function errorIn(text) {
   try {
     return JSON.parse(text).error ?? {};
   } catch (error) {
@@ -57,8 +56,22 @@ export const post = (path, body, options) => json("POST", path, { body, ...optio
 export const put = (path, body) => json("PUT", path, { body });
 export const patch = (path, body) => json("PATCH", path, { body });
 export const remove = (path) => json("DELETE", path);
-export const upload = (path, blob) => json("POST", path, { raw: blob });
 export const picture = async (path, signal) => (await send("GET", path, { signal })).blob();
+
+/** Sends a file. `progress(sent, total)` is told on the way, which fetch cannot. */
+export function upload(path, blob, { progress = () => {}, signal = null } = {}) {
+  return new Promise((resolve, reject) => {
+    const request = new XMLHttpRequest();
+    request.open("POST", `/api/${path}`);
+    for (const [name, value] of Object.entries({ "X-Rvos": "1", "X-Rvos-Tab": TAB, "Content-Type": "application/octet-stream" })) request.setRequestHeader(name, value);
+    request.upload.addEventListener("progress", (event) => progress(event.loaded, event.total));
+    request.addEventListener("load", () => (request.status < 300 ? resolve(JSON.parse(request.responseText)) : reject(new Refused(request.status, errorIn(request.responseText)))));
+    request.addEventListener("error", () => reject(new Unreachable("The server did not take the file: it is gone, or refused it half-way (refused.log in the project says why).")));
+    request.addEventListener("abort", () => reject(new DOMException("cancelled", "AbortError")));
+    signal?.addEventListener("abort", () => request.abort(), { once: true });
+    request.send(blob);
+  });
+}
 
 /** `?a=1&b=2` of the properties that are given. */
 export function query(values) {

@@ -6,7 +6,8 @@
 
 import * as api from "./api.js";
 
-const WINDOW = 24; // frames of masks asked for at once
+const WINDOW = 24; // frames of masks asked for at once,
+const WINDOW_MASKS = 2400; // but fewer where there are many objects: reading an answer stops the page for a moment
 const KEPT = 400; // frames of masks in memory
 const RETRY = [500, 1000, 2000, 4000, 8000];
 const MANY = 96; // frames changed elsewhere beyond which the whole clip is read again
@@ -15,7 +16,7 @@ const REREAD = new Set(["object.split", "object.merge", "mask.review"]); // chan
 const CODES = { human: "h", imported: "i", propagated: "p" };
 const UNKNOWN = ".".charCodeAt(0);
 
-/** Events: `structure` (objects, sentences), `masks` (detail: frames or null), `saving`, `conflict`, `jobs`, `lost`. */
+/** Events: `structure` (objects, sentences), `masks` (detail: frames or null), `saving`, `conflict`, `jobs`, `lost`, `back` (the server answers again). */
 export class Clip extends EventTarget {
   static async open(key) {
     const clip = new Clip(key);
@@ -52,6 +53,7 @@ export class Clip extends EventTarget {
     this.info = state.clip;
     this.size = state.clip.height * state.clip.width;
     this.objects = new Map(state.objects.filter(isObject).map((o) => [o.id, { ...o, codes: codesOf(o.spans, state.clip.n_frames) }]));
+    this.window = Math.max(4, Math.min(WINDOW, Math.floor(WINDOW_MASKS / Math.max(1, this.objects.size))));
     this.expressions = new Map(state.expressions.map((e) => [e.id, e]));
     this.comments = state.comments ?? [];
     this.verdicts = state.verdicts ?? [];
@@ -83,7 +85,7 @@ export class Clip extends EventTarget {
     while (!this.closed.signal.aborted) {
       const masks = this.masksNow(frame);
       if (masks) return masks;
-      await (this.asked.get(windowOf(frame)) ?? this.readWindow(frame, frame)); // the one that is looked at comes first
+      await (this.asked.get(this.windowOf(frame)) ?? this.readWindow(frame, frame)); // the one that is looked at comes first
     }
     return new Map();
   }
@@ -103,11 +105,15 @@ export class Clip extends EventTarget {
     }
   }
 
+  windowOf(frame) {
+    return Math.floor(frame / this.window) * this.window;
+  }
+
   askWindow(frame) {
-    const first = windowOf(frame);
+    const first = this.windowOf(frame);
     const known = this.asked.get(first);
     if (known) return known;
-    const promise = this.readWindow(first, Math.min(first + WINDOW, this.info.n_frames) - 1, this.leaving.signal)
+    const promise = this.readWindow(first, Math.min(first + this.window, this.info.n_frames) - 1, this.leaving.signal)
       .finally(() => this.asked.get(first) === promise && this.asked.delete(first));
     this.asked.set(first, promise);
     return promise;
@@ -184,9 +190,9 @@ export class Clip extends EventTarget {
   }
 
   /** Queues a transaction; resolves to the server's answer, or null where the person took the other version. */
-  change(label, ops, { batch = null } = {}) {
+  change(label, ops) {
     return new Promise((resolve, reject) => {
-      this.queue.push({ label, ops, batch, resolve, reject });
+      this.queue.push({ label, ops, batch: `${api.tab}.${crypto.randomUUID()}`, again: false, resolve, reject });
       this.emit("saving");
       this.pump();
     });
@@ -202,7 +208,7 @@ export class Clip extends EventTarget {
     while (this.queue.length && !this.closed.signal.aborted) {
       const item = this.queue[0];
       try {
-        const answer = await api.post(`${this.path}/changes`, { label: item.label, ops: item.ops.map((op) => this.withBase(op)), batch: item.batch });
+        const answer = await api.post(`${this.path}/changes`, { label: item.label, ops: item.ops.map((op) => this.withBase(op)), batch: item.batch, again: item.again });
         this.failures = 0;
         this.queue.shift();
         this.written(item, answer);
@@ -225,8 +231,9 @@ export class Clip extends EventTarget {
   async handled(item, error) {
     if (error instanceof api.Unreachable || error.status >= 500 || error.status === 429) {
       this.failures += 1;
+      item.again = true; // it may have been written: the server looks before it writes it twice
       this.emit("saving");
-      await new Promise((resolve) => setTimeout(resolve, RETRY[Math.min(this.failures, RETRY.length) - 1]));
+      await this.reachable(RETRY[Math.min(this.failures, RETRY.length) - 1]);
       return true;
     }
     if (error.code !== "conflict" || !error.details.conflicts) return false;
@@ -238,6 +245,14 @@ export class Clip extends EventTarget {
     this.emit("structure");
     this.emit("masks", error.details.conflicts.map((c) => c.frame));
     return true;
+  }
+
+  /** Waits, but not after the server was heard again. */
+  reachable(milliseconds) {
+    return new Promise((resolve) => {
+      this.heard = resolve;
+      setTimeout(resolve, milliseconds);
+    });
   }
 
   askAbout(item, conflicts) {
@@ -338,11 +353,15 @@ export class Clip extends EventTarget {
     let wait = 0;
     let version = null;
     let since = this.seq;
+    let away = false;
     while (!this.closed.signal.aborted) {
       try {
         const path = `events${api.query({ since, clip: this.key, wait, jobs: version })}`;
         const events = await api.get(path, { signal: this.closed.signal });
         wait = 20;
+        this.heard?.();
+        if (away) this.emit("back");
+        away = false;
         since = events.seq;
         version = events.jobs_version;
         this.jobs = events.jobs ?? this.jobs;
@@ -352,7 +371,9 @@ export class Clip extends EventTarget {
       } catch (error) {
         if (this.closed.signal.aborted) return;
         if (error instanceof api.Refused && error.status < 500) return void this.emit("lost", error);
-        await new Promise((resolve) => setTimeout(resolve, 2000));
+        wait = 0; // the first answer tells that the server is back
+        away = true;
+        await new Promise((resolve) => setTimeout(resolve, 1000));
       }
     }
   }
@@ -406,8 +427,6 @@ export class Clip extends EventTarget {
     this.closed.abort();
   }
 }
-
-const windowOf = (frame) => Math.floor(frame / WINDOW) * WINDOW;
 
 /** Some imported sentences have a mask of their own, which is no object to draw or to choose. */
 const isObject = (row) => row.role !== "target";

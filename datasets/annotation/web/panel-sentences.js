@@ -16,6 +16,7 @@ export class SentencesPanel {
     this.bench = bench;
     this.opened = null;
     this.draft = null;
+    this.stored = null; // promise of the id that the draft gets
     this.timers = new Map();
     this.count = el("span", { class: "count" });
     this.list = el("div", { class: "sentences" });
@@ -205,6 +206,8 @@ export class SentencesPanel {
   add() {
     const { bench } = this;
     this.flush();
+    if (this.storing) return void this.waitThenAdd();
+    this.stored = null;
     const before = this.rows.get(this.opened);
     this.draft = {
       id: DRAFT, text: "", object_ids: bench.selected ? [bench.selected] : null, kind: before?.kind ?? "reasoning", condition: before?.condition ?? "full-video",
@@ -218,8 +221,23 @@ export class SentencesPanel {
     input?.focus();
   }
 
+  /** One draft at a time: what is typed next must not end in the sentence that is on its way. */
+  async waitThenAdd() {
+    if (this.asked) return;
+    this.asked = true;
+    if (this.bench.clip.failures) say("The next sentence can be written once this one is saved.");
+    await this.stored;
+    this.asked = false;
+    if (!this.bench.aborts.signal.aborted) this.add();
+  }
+
   /** The draft has a text now: it becomes a sentence. Resolves to its id, or null where the server refused it. */
-  async store() {
+  store() {
+    this.stored = this.storeDraft();
+    return this.stored;
+  }
+
+  async storeDraft() {
     const sent = this.draft;
     const values = Object.fromEntries(STORED.map((name) => [name, sent[name]]));
     this.storing = true;
@@ -298,12 +316,14 @@ export class SentencesPanel {
   }
 
   async ready() {
+    const { opened } = this;
     await this.flush();
-    const sentence = this.rows.get(this.opened);
+    const sentence = this.rows.get(opened === DRAFT ? (await this.stored) ?? DRAFT : opened);
     if (!sentence) return;
     if (!sentence.text.trim() || sentence.id === DRAFT) return void say("The sentence has no text yet.");
     if (sentence.object_ids === null) return void say("Say which objects it means, or that it has no target.");
     await this.set(sentence.id, { state: "ready" });
+    if (this.opened !== sentence.id) return;
     this.opened = null;
     this.show();
     document.activeElement?.blur?.();

@@ -1,12 +1,10 @@
 // The project: its clips with their state, new clips, people and who does what.
 
 import * as api from "./api.js";
+import { Adder } from "./add.js";
 import { el, button, choice, dialogue, field, say } from "./dom.js";
 import { Keys } from "./keys.js";
 import { editSource, sourceState } from "./source.js";
-import { zip } from "./zip.js";
-
-const PICTURES = /\.(jpe?g|png|bmp|webp)$/i;
 
 export async function clipsScreen(app) {
   const screen = new Clips(app);
@@ -33,24 +31,31 @@ class Clips {
       [["?"], "This list", () => app.help()],
     ]]]);
     app.help = () => this.keys.help();
-    this.node = el("div", {},
-      el("div", { class: "page-head" }, el("h1", {}, "Clips"), this.search, this.status, this.count, el("span", { class: "grow" }), this.progress, this.owner ? this.adders() : null),
+    this.adder = new Adder(app, () => this.clips.map((c) => c.id), (keys) => this.added(keys));
+    this.first = el("div", {});
+    this.whole = el("div", {},
+      el("div", { class: "page-head" }, el("h1", {}, "Clips"), this.search, this.status, this.count, el("span", { class: "grow" }), this.owner ? [this.adder.choosers(), this.importer()] : null),
       el("div", { class: "scroll" }, el("table", { class: "clips" },
-        el("thead", {}, el("tr", {}, ["", "Clip", "Frames", "Objects", "Sentences", "Accepted", "Source", "Assigned", "State"].map((h, i) => el("th", { scope: "col", class: i > 1 && i < 6 ? "number" : null }, h)))), this.body)),
-      this.owner ? (this.people = el("section", { class: "people" })) : null);
+        el("thead", {}, el("tr", {}, ["", "Clip", "Frames", "Objects", "Sentences", "Accepted", "Source", "Assigned", "State"].map((h, i) => el("th", { scope: "col", class: i > 1 && i < 6 ? "number" : null }, h)))), this.body)));
+    this.node = el("div", { class: "clips-page" }, this.progress, this.adder.node, this.first, this.whole, this.owner ? (this.people = el("section", { class: "people" })) : null);
+    if (this.owner) this.adder.acceptDrops(this.node);
   }
 
-  adders() {
-    const input = (label, properties, action) => {
-      const file = el("input", { type: "file", class: "visually-hidden", tabindex: "-1", "aria-label": label, on: { change: () => { this.run(() => action([...file.files])); } }, ...properties });
-      return [button(label, () => file.click(), { class: properties.primary ? "primary" : "" }), file];
-    };
-    const imports = this.app.session.features.imports ?? [];
-    return [
-      input("Add a folder of frames", { webkitdirectory: true, multiple: true, primary: "1", data: { add: "folder" } }, (files) => this.addFolder(files)),
-      input("Add videos or zips", { multiple: true, accept: ".zip,video/*", data: { add: "files" } }, (files) => this.addFiles(files)),
-      imports.length ? button("Import a dataset…", () => this.run(() => this.importDataset(imports))) : null,
-    ];
+  importer(kind = "") {
+    const formats = this.app.session.features.imports ?? [];
+    return formats.length ? button("Import a dataset…", () => this.run(() => this.importDataset(formats)), { class: kind }) : null;
+  }
+
+  /** What an owner sees of a project without clips. */
+  welcome() {
+    return el("section", { class: "welcome", "aria-label": "First steps" },
+      el("h2", {}, "Add the first videos"),
+      el("p", { class: "lead" }, "A folder with one picture a frame, or with a sub-folder for each clip; video files; zips of frames. They are copied into the project and go nowhere else."),
+      el("div", { class: "row" }, this.adder.choosers()),
+      el("p", { class: "soft" }, "… or drop them here. Masks that exist already: ", this.importer("link")),
+      el("ol", { class: "steps" },
+        [["Draw", "each object in a frame, then let it be followed through the video"], ["Write", "sentences that mean one, several or none of them"], ["Check", "what the page finds while you work; have others answer blindly and review"], ["Export", "a dataset in the layout you need, read back and checked"]]
+          .map(([word, rest]) => el("li", {}, el("strong", {}, word), ` ${rest}.`))));
   }
 
   async run(action) {
@@ -67,6 +72,9 @@ class Clips {
     const requests = [api.get("clips"), ...(this.owner ? [api.get("people")] : [])];
     const [{ clips }, people] = await Promise.all(requests);
     this.clips = clips;
+    const empty = this.owner && !clips.length;
+    this.whole.hidden = empty;
+    this.first.replaceChildren(...(empty ? [this.welcome()] : []));
     this.showRows();
     if (people) this.showPeople(people.people);
   }
@@ -78,7 +86,7 @@ class Clips {
       (!want || c.state === want || (want === "empty" && !c.n_expressions) || (want === "waiting" && c.n_machine > 0) || (want === "rejected" && c.n_rejected > 0));
     const shown = this.clips.filter(fits);
     this.count.textContent = `${shown.length} of ${this.clips.length}`;
-    this.body.replaceChildren(...(shown.length ? shown.map((c) => this.row(c)) : [el("tr", {}, el("td", { colspan: 9, class: "empty" }, this.clips.length ? "No clip fits." : "No clips yet: add a folder of frames."))]));
+    this.body.replaceChildren(...(shown.length ? shown.map((c) => this.row(c)) : [el("tr", {}, el("td", { colspan: 9, class: "empty" }, this.clips.length ? "No clip fits." : "No clips yet; who started the server adds them."))]));
   }
 
   row(clip) {
@@ -108,47 +116,24 @@ class Clips {
     this.progress.replaceChildren(el("progress", total ? { value: done, max: total } : {}), el("span", { class: "soft" }, words));
   }
 
-  async addFolder(files) {
-    const pictures = files.filter((f) => PICTURES.test(f.name));
-    if (!pictures.length) throw new Error("There are no pictures (JPEG, PNG) in this folder.");
-    const folders = new Map();
-    for (const file of pictures) {
-      const folder = file.webkitRelativePath.split("/").slice(0, -1).join("/") || "clip";
-      folders.set(folder, [...(folders.get(folder) ?? []), file]);
-    }
-    const root = pictures[0].webkitRelativePath.split("/")[0];
-    for (const [folder, members] of folders) {
-      const name = folder === root ? root : folder.slice(root.length + 1);
-      members.sort((a, b) => (a.name < b.name ? -1 : 1));
-      const blob = await zip(members.map((file) => ({ name: file.name, file })), (done, total) => this.show(`Packing ${name}`, done, total));
-      await this.send(`clips${api.query({ name: name.replaceAll("/", "-"), kind: "zip" })}`, blob, name);
-    }
+  async added(keys) {
     await this.load();
-    say(`${folders.size > 1 ? `${folders.size} clips are` : "The clip is"} there.`);
-  }
-
-  async addFiles(files) {
-    for (const file of files) {
-      const kind = /\.zip$/i.test(file.name) ? "zip" : "video";
-      await this.send(`clips${api.query({ name: file.name.replace(/\.[^.]+$/, ""), kind })}`, file, file.name);
-    }
-    await this.load();
-  }
-
-  async send(path, blob, name) {
-    this.show(`Sending ${name}`);
-    const { job } = await api.upload(path, blob);
-    return api.finished(job, (j) => this.show(`Reading ${name}`, j.done, j.total));
+    if (!keys.length) return;
+    say(`${keys.length > 1 ? `${keys.length} clips are` : "The clip is"} there. Open one to draw and write.`);
+    this.body.querySelector(`a[href="#/clip/${keys[0]}"]`)?.focus();
   }
 
   async importDataset(formats) {
     let format = formats[0].id ?? formats[0];
     const file = el("input", { type: "file", accept: ".zip", "aria-label": "Zip of the dataset" });
+    const split = el("input", { "aria-label": "Split", maxlength: 60 });
     const pick = choice(formats.map((f) => [f.id ?? f, f.name ?? f]), format, (v) => (format = v), { "aria-label": "Layout" });
-    const answer = await dialogue("Import a dataset", [el("p", {}, "A zip of the dataset's folder as it is published. Large sets are imported faster with ", el("code", {}, "rvos annotate import"), "."), field("Layout", pick), field("Zip", file)], [["import", "Import"], ["", "Cancel"]]);
+    const answer = await dialogue("Import a dataset", [el("p", {}, "A zip of the dataset's folder as it is published. Large sets are imported faster with ", el("code", {}, "rvos annotate import"), "."), field("Layout", pick), field("Split", split, "e.g. valid; empty: the layout's own choice"), field("Zip", file)], [["import", "Import"], ["", "Cancel"]]);
     if (answer !== "import" || !file.files.length) return;
-    await this.send(`imports${api.query({ format })}`, file.files[0], file.files[0].name);
-    await this.load();
+    const [zipped] = file.files;
+    const { job } = await api.upload(`imports${api.query({ format, split: split.value.trim() || null })}`, zipped, { progress: (done, total) => this.show(`Sending ${zipped.name}`, done, total) });
+    const done = await api.finished(job, (j) => this.show(`Reading ${zipped.name}`, j.done, j.total));
+    await this.added(done.result?.keys ?? []);
   }
 
   // People ------------------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 // Export: which clips are ready to leave, in which layout, what that layout loses, and what the checks say of the result.
 
 import * as api from "./api.js";
+import { megabytes } from "./add.js";
 import { el, button, counted, icon, say } from "./dom.js";
 import { Keys } from "./keys.js";
 import { editSource, sourceState } from "./source.js";
@@ -54,7 +55,7 @@ class Exports {
       ? el("div", { class: "notice warning" }, icon("warning"), el("div", {}, el("p", {}, `Of ${counted(clips.length, "clip")}, ${wanting.length} without licence or a word on consent: `, wanting.slice(0, 6).map((c, i) => [i ? ", " : "", c.title || c.id]), wanting.length > 6 ? " …" : ""), button("State source and licence", () => this.sources(wanting), { class: "primary" })))
       : el("div", { class: "notice good" }, icon("check"), el("p", {}, `${counted(clips.filter((c) => c.n_expressions).length, "clip")} with ${counted(clips.reduce((n, c) => n + c.n_expressions, 0), "sentence")}; source and licence are stated.`)));
     exports.reverse();
-    this.earlier.replaceChildren(...(exports.length ? [el("h2", {}, "Earlier exports"), el("ul", { class: "plain" }, exports.map((e) => el("li", {}, el("a", { href: `/api/exports/${encodeURIComponent(e.name)}`, download: e.name }, e.name), el("span", { class: "soft" }, ` ${size(e.bytes)}`))))] : []));
+    this.earlier.replaceChildren(...(exports.length ? [el("h2", {}, "Earlier exports"), el("ul", { class: "plain" }, exports.map((e) => el("li", {}, el("a", { href: `/api/exports/${encodeURIComponent(e.name)}`, download: e.name }, e.name), el("span", { class: "soft" }, ` ${megabytes(e.bytes)}`))))] : []));
   }
 
   async sources(clips) {
@@ -102,5 +103,3 @@ class Exports {
     this.keys.close();
   }
 }
-
-const size = (bytes) => (bytes > 2 ** 20 ? `${(bytes / 2 ** 20).toFixed(1)} MB` : `${Math.max(1, Math.round(bytes / 1024))} kB`);

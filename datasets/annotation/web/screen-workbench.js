@@ -3,12 +3,13 @@
 import * as api from "./api.js";
 import { Clip } from "./clip.js";
 import { FrameCache } from "./frames.js";
+import { Overlays } from "./overlays.js";
 import { Keys } from "./keys.js";
 import { Stage } from "./stage.js";
 import { Timeline } from "./timeline.js";
 import { TOOLS } from "./tools.js";
 import { ORIGINS } from "./colours.js";
-import { decode, encode, runsOfCounts, runsContain, areaOfRuns } from "./rle.js";
+import { decode, encode, maskOfRuns, runsOfCounts, runsContain, areaOfRuns } from "./rle.js";
 import { subtract } from "./mask.js";
 import { el, icon, iconButton, button, choice, say } from "./dom.js";
 import { ObjectsPanel } from "./panel-objects.js";
@@ -18,7 +19,11 @@ import { askConflict } from "./conflict.js";
 
 const BRUSHES = [1, 2, 3, 4, 6, 8, 11, 14, 18, 24, 32, 42, 56, 74, 100, 140];
 
+const NO_FRAMES = "There are no frames here, and no size is known: nothing can be drawn.";
+
 const JUMP = 24; // frames; a longer way is a jump, and who jumps may jump again:
+const FEW = 8; // objects
+const PAINTED = 12; // frames on each side whose masks are painted ahead
 const REST = 200; // neighbours are fetched after so many milliseconds of rest
 
 export async function workbenchScreen(app, key, frame, sentence) {
@@ -44,6 +49,7 @@ class Workbench {
     this.cut = false;
     this.working = null; // {object, frame, mask} while its object is selected
     this.cache = new FrameCache(clip.info.n_frames, (index, signal) => api.picture(`clips/${clip.key}/frames/${index}`, signal));
+    this.overlays = new Overlays(clip.info.height, clip.info.width);
     this.aborts = new AbortController();
   }
 
@@ -52,7 +58,7 @@ class Workbench {
   build() {
     const canvas = el("canvas", { class: "stage", tabindex: "0", role: "img", "aria-label": "The frame with its masks. Draw with the pointer; keys are listed under ?" });
     this.stage = new Stage(canvas, { onZoom: (scale) => this.showZoom(scale) });
-    this.stage.setSize(this.clip.info.height, this.clip.info.width);
+    if (this.clip.info.height) this.stage.setSize(this.clip.info.height, this.clip.info.width);
     this.objects = new ObjectsPanel(this);
     this.sentences = new SentencesPanel(this);
     this.checks = new ChecksPanel(this);
@@ -84,7 +90,7 @@ class Workbench {
     this.cutButton = iconButton("cut", "Cut what I draw out of the other objects", () => this.setCut(!this.cut), { key: "U", pressed: false });
     this.hideButton = iconButton("eye", "Hide the masks", () => this.setHidden(!this.stage.options.hidden), { key: "H", pressed: false });
     this.contourButton = iconButton("contour", "Outlines only", () => this.setContour(!this.stage.options.contour), { key: "C", pressed: false });
-    const opacity = el("input", { type: "range", class: "opacity", min: 10, max: 100, value: 100, step: 10, "aria-label": "Opacity of the masks", title: "Opacity of the masks", on: { input: () => this.stage.setOptions({ opacity: opacity.value / 100 }) } });
+    const opacity = el("input", { type: "range", class: "opacity", min: 10, max: 100, value: 100, step: 10, "aria-label": "Opacity of the masks", title: "Opacity of the masks", on: { input: () => this.setLook({ opacity: opacity.value / 100 }) } });
     const editing = this.mayEdit && [el("hr"), this.brushShown, slider, this.cutButton];
     return el("div", { class: "tools", role: "toolbar", "aria-label": "Tools", "aria-orientation": "vertical" }, this.toolButtons, editing, el("hr"), this.hideButton, this.contourButton, opacity, iconButton("fit", "Fit the picture", () => this.stage.fit(), { key: "0" }));
   }
@@ -198,6 +204,7 @@ class Workbench {
     listen("saving", () => this.showSaving());
     this.clip.addEventListener("conflict", (event) => askConflict(this, event.detail)); // also after the screen was left
     listen("jobs", () => this.showJobs());
+    listen("back", () => this.goto(this.frame)); // what could not be read meanwhile
     listen("lost", (error) => say(error.message, "error"));
     listen("others", (changes) => say(`${changes.at(-1).name ?? "Somebody"}: ${changes.at(-1).label}`));
     window.addEventListener("beforeunload", (event) => this.mayLeave(event), { signal: this.aborts.signal });
@@ -233,6 +240,7 @@ class Workbench {
     this.stage.close();
     this.timeline.close();
     this.cache.close();
+    this.overlays.close();
     this.checks.close();
     this.clip.saved().then(() => this.clip.close());
   }
@@ -260,6 +268,7 @@ class Workbench {
     if (jump) this.clip.leave();
     this.tools.wand?.reset();
     this.showFrame();
+    if (!this.clip.info.height) return void this.shownFrame(frame); // a video of which only the sentences are here
     const [picture, masks] = [this.cache.peek(frame), this.clip.masksNow(frame)];
     if (picture && masks) {
       this.stage.setFrame(picture);
@@ -275,6 +284,7 @@ class Workbench {
     if (this.frame !== frame || this.aborts.signal.aborted) return;
     this.cache.prefetch(frame, this.direction);
     this.clip.prefetchMasks(frame, this.direction);
+    this.paintAhead();
   }
 
   async gotoWhenHere(frame) {
@@ -384,6 +394,7 @@ class Workbench {
 
   masksChanged(frames) {
     if (!frames || frames.includes(this.frame)) this.repaint();
+    this.paintAhead();
     this.showTracks();
     this.showOrigin();
     this.objects.showFrame();
@@ -397,21 +408,42 @@ class Workbench {
     if (this.frame === frame && !this.stage.tool?.open) this.paintMasks();
   }
 
-  paintMasks() {
-    const masks = this.clip.masksNow(this.frame);
-    if (!masks) return;
+  /** What a frame shows beside the object in hand; null where its masks are not here yet. */
+  shownAt(frame) {
+    const masks = this.clip.masksNow(frame);
+    if (!masks) return null;
     const meant = this.sentences.meant();
     const shown = [];
     let number = 0;
-    for (const object of this.clip.objects.values()) {
+    for (const { id, colour } of this.clip.objects.values()) {
       number += 1;
-      const mask = masks.get(object.id);
-      if (!mask?.counts || object.id === this.selected || this.hiddenObjects.has(object.id)) continue;
-      mask.runs ??= runsOfCounts(mask.counts, this.clip.size);
-      shown.push({ id: object.id, number, colour: object.colour, runs: mask.runs, quiet: meant && !meant.has(object.id) });
+      const mask = masks.get(id);
+      if (!mask?.counts || id === this.selected || this.hiddenObjects.has(id)) continue;
+      shown.push({ id, number, colour, counts: mask.counts, mask, quiet: Boolean(meant && !meant.has(id)) });
     }
-    this.stage.setObjects(shown);
-    this.paintSelected(masks);
+    return shown;
+  }
+
+  paintMasks() {
+    const shown = this.shownAt(this.frame);
+    if (!shown) return;
+    const painted = this.overlays.peek(this.frame, shown, this.stage.options);
+    if (painted) this.stage.setPainted(shown, painted);
+    else this.stage.setObjects(shown.map((object) => ({ ...object, runs: this.runsOf(object.mask) })));
+    this.paintSelected(this.clip.masksNow(this.frame));
+  }
+
+  runsOf(mask) {
+    mask.runs ??= runsOfCounts(mask.counts, this.clip.size);
+    return mask.runs;
+  }
+
+  /** Paints the frames that are likely to come next. Few objects are painted faster than they are sent to a worker. */
+  paintAhead() {
+    if (this.clip.objects.size <= FEW) return;
+    const around = [];
+    for (let i = 1; i <= PAINTED; i++) around.push(this.frame + i * this.direction, this.frame - i * this.direction);
+    this.overlays.want(around.filter((f) => f >= 0 && f < this.clip.info.n_frames), (f) => this.shownAt(f), this.stage.options);
   }
 
   paintSelected(masks) {
@@ -420,10 +452,18 @@ class Workbench {
       this.working = null;
       return void this.stage.setActive(null);
     }
-    const counts = masks.get(this.selected)?.counts;
-    const mask = counts ? decode(counts, this.clip.size) : new Uint8Array(this.clip.size);
-    this.working = { object: this.selected, frame: this.frame, mask };
-    this.stage.setActive({ mask, colour: object.colour });
+    const mask = masks.get(this.selected);
+    const runs = mask?.counts ? this.runsOf(mask) : new Uint32Array(0);
+    const pixels = maskOfRuns(runs, new Uint8Array(this.clip.size));
+    this.working = { object: this.selected, frame: this.frame, mask: pixels };
+    this.stage.setActive({ mask: pixels, runs, colour: object.colour });
+  }
+
+  /** Options of the stage that change how masks look. */
+  setLook(look) {
+    this.stage.setOptions(look);
+    this.paintMasks();
+    this.paintAhead();
   }
 
   toolBench() {
@@ -446,6 +486,10 @@ class Workbench {
 
   openMask() {
     this.pause();
+    if (!this.clip.info.height) {
+      say(NO_FRAMES);
+      return null;
+    }
     if (!this.selected) {
       this.newObject();
       say("A new object is there: draw it.");
@@ -482,8 +526,8 @@ class Workbench {
     const hits = [];
     for (const [object, mask] of this.clip.masksNow(this.frame) ?? []) {
       if (!mask.counts || this.hiddenObjects.has(object)) continue;
-      mask.runs ??= runsOfCounts(mask.counts, this.clip.size);
-      if (runsContain(mask.runs, this.clip.info.height, x, y)) hits.push([areaOfRuns(mask.runs), object]);
+      const runs = this.runsOf(mask);
+      if (runsContain(runs, this.clip.info.height, x, y)) hits.push([areaOfRuns(runs), object]);
     }
     hits.sort((a, b) => a[0] - b[0]);
     const objects = hits.map(([, object]) => object);
@@ -649,7 +693,7 @@ class Workbench {
   }
 
   setContour(contour) {
-    this.stage.setOptions({ contour });
+    this.setLook({ contour });
     this.contourButton.setAttribute("aria-pressed", String(contour));
   }
 
@@ -702,6 +746,7 @@ class Workbench {
   }
 
   showHint() {
+    if (!this.clip.info.height) return void this.hint.replaceChildren(el("p", {}, NO_FRAMES));
     const empty = this.mayEdit && !this.clip.objects.size;
     this.hint.replaceChildren(...(empty ? [el("p", {}, "No objects yet. Press ", el("kbd", {}, "N"), " and draw the first with the brush."), button("New object", () => this.newObject(), { class: "primary" })] : []));
   }

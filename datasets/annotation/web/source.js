@@ -12,29 +12,37 @@ export function sourceState(source) {
 
 const COPY = [["", "not stated"], ["true", "yes"], ["false", "no: export annotations only"]];
 
-/** Asks for the source of `clips`, and stores it for them or for all that have none; whether anything was stored. */
-export async function editSource(clips, all = clips) {
-  const given = clips[0].source ?? {};
+/** The fields of a source: {node, values()}. */
+export function sourceForm(given) {
   const text = (name, label, hint = "") => {
-    const input = el("input", { value: given[name] ?? "", "aria-label": label, maxlength: 1000, name });
-    return [name, input, field(label, input, hint)];
+    const input = el("input", { value: given[name] ?? "", "aria-label": label, maxlength: 1000, name, placeholder: hint });
+    return [name, input, field(label, input)];
   };
   const rows = [
-    text("collection", "Collection", "own recording, MOSE, …"), text("licence", "Licence", "e.g. CC BY 4.0"), text("licence_url", "Address of the licence"),
-    text("consent", "Consent", "who is seen and that they agreed, or “public data set, see licence”"), text("url", "Address of the source"), text("citation", "Citation"),
+    text("licence", "Licence", "e.g. CC BY 4.0"), text("consent", "Consent", "who is seen and that they agreed, or “public data set, see licence”"),
+    text("collection", "Collection", "own recording, MOSE, …"), text("url", "Address of the source"), text("licence_url", "Address of the licence"), text("citation", "Citation"),
   ];
   let copy = given.may_copy_frames === null || given.may_copy_frames === undefined ? "" : String(given.may_copy_frames);
-  const may = choice(COPY, copy, (v) => (copy = v), { "aria-label": "Frames may be passed on" });
+  const may = field("Frames may be passed on", choice(COPY, copy, (v) => (copy = v), { "aria-label": "Frames may be passed on" }));
+  const [licence, consent, ...more] = rows.map(([, , row]) => row);
+  return {
+    node: el("div", { class: "form" }, licence, consent, may, more),
+    values: () => ({ ...Object.fromEntries(rows.map(([name, input]) => [name, input.value.trim()])), may_copy_frames: copy === "" ? null : copy === "true" }),
+  };
+}
+
+/** Asks for the source of `clips`, and stores it for them or for all that have none; whether anything was stored. */
+export async function editSource(clips, all = clips) {
+  const form = sourceForm(clips[0].source ?? {});
   const others = all.filter((c) => !clips.includes(c) && c.may_edit !== false && sourceState(c.source)[0] === "warning");
   const too = el("input", { type: "checkbox", checked: false });
   const answer = await dialogue(
     clips.length > 1 ? `Source of ${clips.length} clips` : `Source of ${clips[0].title || clips[0].id}`,
-    el("div", { class: "form" }, rows.map(([, , row]) => row), field("Frames may be passed on", may), others.length ? el("label", { class: "check" }, too, `also for the ${others.length} other clips without licence or consent`) : null),
+    [form.node, others.length ? el("label", { class: "check" }, too, `also for the ${others.length} other clips without licence or consent`) : null],
     [["save", "Save"], ["", "Cancel"]],
   );
   if (answer !== "save") return false;
-  const source = Object.fromEntries(rows.map(([name, input]) => [name, input.value.trim()]));
-  source.may_copy_frames = copy === "" ? null : copy === "true";
+  const source = form.values();
   for (const clip of [...clips, ...(too.checked ? others : [])]) {
     await api.post(`clips/${clip.key}/changes`, { label: "source", ops: [{ op: "clip.set", base: clip.revision, source }], batch: null });
   }

@@ -4,11 +4,11 @@
 // contiguous, and drawn through a transform that swaps the axes.
 
 import { inkOn, pixel, rgb } from "./colours.js";
+import { Painter } from "./overlay.js";
 import { runsOfMask, topOfRuns } from "./rle.js";
 
-const FILL = 105; // alpha of the inside at full opacity
-const QUIET = 70; // of what the sentence in hand does not mean
-const OWN = 150; // of the object in hand
+const OWN = 150; // alpha of the inside of the object in hand
+const MOST_LABELS = 40; // more numbers than that hide the picture
 
 export class Stage {
   /** @param {HTMLCanvasElement} canvas */
@@ -35,7 +35,8 @@ export class Stage {
     this.size = { height, width };
     this.others = layer(height, width);
     this.own = layer(height, width);
-    this.scratch = new Uint8Array(height * width);
+    this.painter = new Painter(height, width);
+    this.overlay = null; // what was painted ahead: {picture, tops}
     this.view = null;
     this.resized();
   }
@@ -48,7 +49,15 @@ export class Stage {
   /** @param {{number: number|string, colour: string, runs: Uint32Array, quiet?: boolean}[]} objects all but the one in hand */
   setObjects(objects) {
     this.objects = objects;
+    this.overlay = null;
     this.paintOthers();
+  }
+
+  /** The same objects, painted already (overlays.js). */
+  setPainted(objects, overlay) {
+    this.objects = objects;
+    this.overlay = overlay;
+    this.redraw();
   }
 
   /** The mask that tools draw into: shared, not copied; `touch` tells what changed. */
@@ -64,59 +73,32 @@ export class Stage {
   }
 
   paintOthers() {
-    if (!this.size) return;
+    if (!this.size || this.overlay) return;
     const { pixels, image, context } = this.others;
-    pixels.fill(0);
-    for (const { runs, colour, quiet } of this.objects) {
-      const value = rgb(colour);
-      this.paintRuns(pixels, runs, pixel(value, 255), this.inside(value, quiet ? QUIET : FILL));
-    }
+    this.painter.objects(pixels, this.objects, this.options);
     context.putImageData(image, 0, 0);
     this.redraw();
   }
 
-  inside(colour, alpha) {
-    return this.options.contour ? 0 : pixel(colour, Math.round(alpha * this.options.opacity));
-  }
-
-  /** Pixels on the rim of the runs become `edge`, the others `inside`, mixed with what is there. */
-  paintRuns(pixels, runs, edge, inside) {
-    const { height } = this.size;
-    const { scratch } = this;
-    eachRun(runs, (from, to) => scratch.fill(1, from, to));
-    eachRun(runs, (from, to) => {
-      if (Math.floor(from / height) !== Math.floor((to - 1) / height)) this.markRowEnds(from, to, pixels, edge);
-      for (let k = from; k < to; k++) {
-        if (k === from || k === to - 1 || !scratch[k - height] || !scratch[k + height]) pixels[k] = edge;
-        else if (inside && pixels[k] !== edge) pixels[k] = pixels[k] ? mixed(pixels[k], inside) : inside;
-      }
-    });
-    eachRun(runs, (from, to) => scratch.fill(0, from, to));
-  }
-
-  /** A run over several columns touches the upper and the lower border of the picture. */
-  markRowEnds(from, to, pixels, edge) {
-    const { height } = this.size;
-    for (let k = (Math.floor(from / height) + 1) * height; k < to; k += height) pixels[k - 1] = pixels[k] = edge;
-  }
-
   ownColours() {
     const colour = rgb(this.active.colour);
-    return [pixel(colour.map((v) => Math.round(v * 0.35 + 255 * 0.65)), 255), this.inside(colour, OWN)];
+    const { contour, opacity } = this.options;
+    return [pixel(colour.map((v) => Math.round(v * 0.35 + 255 * 0.65)), 255), contour ? 0 : pixel(colour, Math.round(OWN * opacity))];
   }
 
-  /** Paints the whole mask in hand. */
+  /** Paints the whole mask in hand: only the columns that it has, or had before, are touched. */
   paintOwn() {
     if (!this.size) return;
+    const { height } = this.size;
     const { pixels, image, context } = this.own;
-    const runs = this.active ? runsOfMask(this.active.mask) : [];
-    const empty = runs.length < 2;
-    if (!empty || !this.own.empty) {
-      pixels.fill(0);
-      if (!empty) this.paintRuns(pixels, runs, ...this.ownColours());
-      context.putImageData(image, 0, 0);
-    }
-    this.own.empty = empty;
+    const runs = this.active ? this.active.runs ?? runsOfMask(this.active.mask) : [];
+    const before = this.own.columns;
+    const columns = columnsOfRuns(runs, height);
+    if (before) pixels.fill(0, before[0] * height, before[1] * height);
+    if (columns) this.painter.runs(pixels, runs, ...this.ownColours());
+    this.own.columns = columns;
+    const [from, to] = union(before, columns) ?? [0, 0];
+    if (to > from) context.putImageData(image, 0, 0, 0, from, height, to - from);
     this.redraw();
   }
 
@@ -125,10 +107,10 @@ export class Stage {
     const { height, width } = this.size;
     const { pixels, image, context } = this.own;
     const { mask } = this.active;
-    this.own.empty = false;
     const [edge, inside] = this.ownColours();
     const [left, right] = [Math.max(0, rectangle.left - 1), Math.min(width, rectangle.right + 1)];
     const [top, bottom] = [Math.max(0, rectangle.top - 1), Math.min(height, rectangle.bottom + 1)];
+    this.own.columns = union(this.own.columns, [left, right]);
     for (let x = left; x < right; x++) {
       for (let y = top; y < bottom; y++) {
         const k = x * height + y;
@@ -145,7 +127,9 @@ export class Stage {
 
   /** The mask in hand changed inside `rectangle`. */
   touch(rectangle) {
-    if (rectangle && this.active) this.paintOwnInside(rectangle);
+    if (!rectangle || !this.active) return;
+    this.active.runs = null; // they say what the mask was
+    this.paintOwnInside(rectangle);
   }
 
   // View --------------------------------------------------------------------------------------------------------------
@@ -230,9 +214,11 @@ export class Stage {
     }
     if (!this.options.hidden) {
       context.imageSmoothingEnabled = false;
+      context.setTransform(scale, 0, 0, scale, x, y);
+      if (this.overlay) context.drawImage(this.overlay.picture, 0, 0);
       context.setTransform(0, scale, scale, 0, x, y);
-      context.drawImage(this.others.canvas, 0, 0);
-      if (!this.own.empty) context.drawImage(this.own.canvas, 0, 0);
+      if (!this.overlay && this.objects.length) context.drawImage(this.others.canvas, 0, 0);
+      if (this.own.columns) this.drawOwn(context);
       context.setTransform(1, 0, 0, 1, 0, 0);
       if (this.options.labels) this.drawLabels();
     }
@@ -242,13 +228,19 @@ export class Stage {
     this.onDrawn?.();
   }
 
+  drawOwn(context) {
+    const [from, to] = this.own.columns;
+    const { height } = this.size;
+    context.drawImage(this.own.canvas, 0, from, height, to - from, 0, from, height, to - from);
+  }
+
   drawLabels() {
-    const labelled = this.objects.length > 40 ? [] : this.objects;
+    if (this.objects.length > MOST_LABELS) return;
     const ratio = window.devicePixelRatio || 1;
-    for (const object of labelled) {
-      object.top ??= topOfRuns(object.runs, this.size.height);
+    this.objects.forEach((object, i) => {
+      object.top ??= this.overlay ? this.overlay.tops[i] : topOfRuns(object.runs, this.size.height);
       if (object.top) this.drawLabel(object, object.top, ratio);
-    }
+    });
   }
 
   drawLabel({ number, colour, quiet }, [x0, y0], ratio) {
@@ -325,27 +317,22 @@ export class Stage {
   }
 }
 
-function eachRun(runs, action) {
-  let at = 0;
-  for (let i = 0; i < runs.length; i++) {
-    const end = at + runs[i];
-    if (i & 1 && end > at) action(at, end);
-    at = end;
-  }
-}
-
 function layer(height, width) {
   const canvas = document.createElement("canvas");
   canvas.width = height;
   canvas.height = width;
   const context = canvas.getContext("2d");
   const image = new ImageData(height, width);
-  return { canvas, context, image, pixels: new Uint32Array(image.data.buffer), empty: true };
+  return { canvas, context, image, pixels: new Uint32Array(image.data.buffer), columns: null };
 }
 
-/** Mean of two pixels, with the higher alpha. */
-function mixed(a, b) {
-  const alpha = Math.max(a >>> 24, b >>> 24);
-  return (((((a ^ b) & 0xfefefe) >>> 1) + (a & b & 0xffffff)) | (alpha << 24)) >>> 0;
+/** The columns of the picture that runs touch, [first, end), or null. */
+function columnsOfRuns(runs, height) {
+  if (runs.length < 2) return null;
+  const end = runs.reduce((sum, length) => sum + length, 0) - (runs.length % 2 ? runs[runs.length - 1] : 0);
+  return [Math.floor(runs[0] / height), Math.ceil(end / height)];
 }
 
+function union(a, b) {
+  return a && b ? [Math.min(a[0], b[0]), Math.max(a[1], b[1])] : a ?? b;
+}

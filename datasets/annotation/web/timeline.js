@@ -12,6 +12,7 @@ export class Timeline {
   constructor(canvas, count, seek, select) {
     Object.assign(this, { canvas, count, seek, select, frame: 0, tracks: [], selected: null, range: null, scroll: 0 });
     this.context = canvas.getContext("2d");
+    this.still = document.createElement("canvas"); // all but the head, which alone moves with the frame
     this.observer = new ResizeObserver(() => this.draw());
     this.observer.observe(canvas);
     this.listen();
@@ -26,7 +27,7 @@ export class Timeline {
 
   goto(frame) {
     this.frame = frame;
-    this.draw();
+    this.schedule();
   }
 
   /** The frames a job works on, [first, last], or null. */
@@ -36,6 +37,11 @@ export class Timeline {
   }
 
   draw() {
+    this.stale = true;
+    this.schedule();
+  }
+
+  schedule() {
     if (this.scheduled) return;
     this.scheduled = requestAnimationFrame(() => {
       this.scheduled = 0;
@@ -48,16 +54,34 @@ export class Timeline {
   }
 
   paint() {
-    const { canvas, context } = this;
+    const { canvas } = this;
+    if (this.stale) this.paintStill();
+    this.stale = false;
+    this.context = canvas.getContext("2d");
+    this.context.setTransform(1, 0, 0, 1, 0, 0);
+    this.context.clearRect(0, 0, canvas.width, canvas.height);
+    if (this.still.width && this.still.height) this.context.drawImage(this.still, 0, 0);
+    const ratio = window.devicePixelRatio || 1;
+    this.context.setTransform(ratio, 0, 0, ratio, 0, 0);
+    this.paintHead();
+  }
+
+  paintStill() {
+    const { canvas } = this;
     const ratio = window.devicePixelRatio || 1;
     this.width = canvas.clientWidth;
     this.height = canvas.clientHeight;
-    if (canvas.width !== Math.round(this.width * ratio)) canvas.width = Math.round(this.width * ratio);
-    if (canvas.height !== Math.round(this.height * ratio)) canvas.height = Math.round(this.height * ratio);
+    for (const one of [canvas, this.still]) {
+      if (one.width !== Math.round(this.width * ratio)) one.width = Math.round(this.width * ratio);
+      if (one.height !== Math.round(this.height * ratio)) one.height = Math.round(this.height * ratio);
+    }
+    const context = this.still.getContext("2d");
+    this.context = context;
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
     context.clearRect(0, 0, this.width, this.height);
     this.style = getComputedStyle(canvas);
     this.colours = Object.fromEntries(Object.entries(ORIGINS).map(([code, [, name]]) => [code.charCodeAt(0), this.style.getPropertyValue(name)]));
+    this.ink = this.style.getPropertyValue("--ink");
     this.paintRuler();
     const own = this.tracks.find((t) => t.id === this.selected);
     if (own) this.paintLane(own, RULER, OWN, true);
@@ -66,7 +90,6 @@ export class Timeline {
     const room = Math.max(0, Math.floor((this.height - top) / (LANE + GAP)));
     this.scroll = Math.max(0, Math.min(this.scroll, this.lanes.length - room));
     this.lanes.slice(this.scroll, this.scroll + room).forEach((track, i) => this.paintLane(track, top + i * (LANE + GAP), LANE, false));
-    this.paintHead();
   }
 
   paintRuler() {
@@ -117,7 +140,7 @@ export class Timeline {
     const { context } = this;
     const left = this.x(this.frame);
     const width = Math.max(2, this.x(1));
-    context.fillStyle = this.style.getPropertyValue("--ink");
+    context.fillStyle = this.ink;
     context.globalAlpha = 0.16;
     context.fillRect(left, 0, width, this.height);
     context.globalAlpha = 1;

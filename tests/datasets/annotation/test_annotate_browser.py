@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import re
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -77,10 +79,31 @@ def _write(page: Any, text: str) -> None:
     page.locator(".sentence", has_text=text).get_by_text("ready").wait_for()
 
 
-def test_from_a_folder_of_frames_to_a_checked_dataset(tab: Any, frames: Path) -> None:
-    second = max(frames.iterdir())
-    tab.get_by_label("Add a folder of frames").set_input_files(second)
-    tab.get_by_role("link", name=second.name).click()
+@pytest.fixture
+def empty(browser: Any, tmp_path: Path) -> Iterator[Any]:
+    """The owner's page of a project without a clip."""
+    with pytest.raises(SystemExit):
+        main(["annotate", "init", str(tmp_path / "set")])
+    with served_here(tmp_path / "set") as link:
+        profile = browser.new_context(viewport={"width": 1366, "height": 650})
+        page = profile.new_page()
+        seen = watched(page, link)
+        page.goto(link)
+        yield page
+        profile.close()
+    assert seen == []
+
+
+def test_from_a_folder_of_frames_to_a_checked_dataset(empty: Any, frames: Path, tmp_path: Path) -> None:
+    tab, start, folder = empty, time.monotonic(), max(frames.iterdir())
+    tab.get_by_role("heading", name="Add the first videos").wait_for()
+    tab.get_by_label("Add a folder of frames").set_input_files(folder)
+    about = tab.get_by_role("dialog", name="Add 1 clip")
+    about.get_by_label("Licence", exact=True).fill("CC BY 4.0")
+    about.get_by_label("Consent").fill("generated: nobody is seen")
+    about.get_by_label("Frames may be passed on").select_option("true")
+    about.get_by_role("button", name="Add 1 clip").click()
+    tab.get_by_role("link", name=folder.name).click()
     stage = Stage(tab, *SIZE)
     tab.locator("canvas.stage[data-tool=brush]").wait_for()
 
@@ -114,11 +137,6 @@ def test_from_a_folder_of_frames_to_a_checked_dataset(tab: Any, frames: Path) ->
     assert tab.locator(".panel-sentences .count").text_content() == "4, 4 ready"
 
     tab.get_by_role("link", name="Export").click()
-    tab.get_by_role("button", name="State source and licence").click()
-    tab.get_by_label("Licence", exact=True).fill("CC BY 4.0")
-    tab.get_by_label("Consent").fill("generated: nobody is seen")
-    tab.get_by_label("Frames may be passed on").select_option("true")
-    tab.get_by_role("button", name="Save").click()
     tab.get_by_text("source and licence are stated").wait_for()
     tab.get_by_role("radio", name=re.compile("ReasonVOS")).check()
     tab.get_by_role("button", name="Export and check").click()
@@ -126,10 +144,17 @@ def test_from_a_folder_of_frames_to_a_checked_dataset(tab: Any, frames: Path) ->
     done.wait_for()
     assert "Read back and checked: no problems." in (done.text_content() or "")
     assert done.get_attribute("data-samples") == "4"
+    with tab.expect_download() as download:
+        done.get_by_role("link", name="Download the zip").click()
+    download.value.save_as(tmp_path / "export.zip")
+    assert time.monotonic() - start < 300  # a person's five minutes
 
-    written = rvos.load("reasonvos", root=Path(done.locator("code").text_content() or ""))
+    with ZipFile(tmp_path / "export.zip") as archive:
+        archive.extractall(tmp_path / "export")
+    (path,) = (tmp_path / "export").rglob("JPEGImages")
+    written = rvos.load("reasonvos", root=path.parent)
     assert len(written) == 4 and {s.expression.object_ids for s in written} == {("1",), ("2",)}
-    mask = written.ground_truth(written.samples_of(second.name)[0])
+    mask = written.ground_truth(written.samples_of(folder.name)[0])
     assert mask is not None and mask.mask(0) is not None
     drawn = np.zeros(SIZE, bool)
     drawn[20:50, 20:60] = True
