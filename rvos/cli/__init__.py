@@ -26,6 +26,7 @@ COMMANDS = {
     "annotate": ("annotate", "app"),
     "submit": ("submit", "submit"),
     "train": ("train", "train"),
+    "ablate": ("ablate", "ablate"),
     "chat": ("chat", "chat"),
     "leaderboard": ("leaderboard", "app"),
     "compare": ("compare", "compare"),
