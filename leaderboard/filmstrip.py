@@ -58,7 +58,7 @@ def film_strip(
 
     video = sample.video
     times = sorted({int(t) for t in np.linspace(0, len(video) - 1, n_frames).round()})
-    zoom = max(1, round(130 / video.height))
+    zoom = max(1, round(150 / video.height))
     rows = [Strip("video", "", lambda _: None), Strip("ground truth", "", truth), *answers]
     tiles = [[_tile(video, t, row, truth, zoom) for t in times] for row in rows]
     height, width = tiles[0][0].shape[:2]
