@@ -78,6 +78,11 @@ class ImageStage(LanguageStage):
 class ImageLessons(VideoLessons):
     """One random frame of a video instead of the whole; what is not seen there is to be answered by nothing."""
 
+    @property
+    def follows(self) -> bool:
+        """A single frame has nothing to follow."""
+        return False
+
     def lesson(self, index: int, sentences: Sequence[Sentence], rng: np.random.Generator, frames: int) -> Lesson:
         """A random frame of a video with chosen sentences."""
         video = self.scenes[index]
@@ -91,6 +96,7 @@ class ImageLessons(VideoLessons):
             looks=torch.from_numpy(video.looks),
             places=torch.from_numpy(np.nan_to_num(video.places[:, t], nan=0.5)),
             members=members_of(sentences, len(video.looks)) * seen,
+            shown=torch.from_numpy(video.cells(t, self.side, self.side).ravel()),
             tracks=None,
             sam_features=self.sam_features(index, t) if frames else None,
             masks=None if masks is None else torch.from_numpy(masks).float(),

@@ -39,7 +39,7 @@ def test_training_asks_as_the_predictor_does(scenes: list[SceneVideo], lisa: Any
     lesson = lessons.lesson(0, scenes[0].sentences, np.random.default_rng(0), 0)
     stage = ImageStage(lisa.model, ThingCodes(64))
     with torch.no_grad():
-        _, (hidden,) = stage.ask(stage.video_rows(lesson)[None], [lesson.questions])
+        (hidden,) = stage.ask(stage.video_rows(lesson)[None], [lesson.questions]).hidden
         trained = lisa.model.prompt_vector(hidden[lesson.questions.prompt_rows])
     (frame,) = lesson.sample.frames
     expressions = [s.expression for s in scenes[0].sentences]

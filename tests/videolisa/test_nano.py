@@ -21,6 +21,9 @@ from rvos.datasets.types import Video
 from rvos.videolisa.losses import IGNORE_INDEX
 from rvos.videolisa.nano.language import (
     EVERYTHING,
+    GAZE,
+    GAZE_HEADS,
+    GAZE_LAYERS,
     TRACK_LAYERS,
     LanguageStage,
     VideoLessons,
@@ -108,13 +111,41 @@ def test_lower_layers_follow_things_with_and_without_sentences(scenes: list[Scen
     followed = lessons.draw_tracks(rng, 2, blind)
     lesson = lessons.lesson(0, scenes[0].sentences, rng, 0)
     with torch.no_grad():
-        assert stage(followed).keys() == stage([lesson]).keys()
+        assert stage(followed).keys() | {"gaze"} == stage([lesson]).keys()
         rows = torch.cat(
             [nano.model.language_model.model.embed_tokens(lesson.questions.before), stage.video_rows(lesson)]
         )
         whole = nano.model.language_model.model(inputs_embeds=rows[None], output_hidden_states=True)
-        states, _ = stage.ask(stage.video_rows(lesson)[None], [lesson.questions])
-    assert torch.allclose(states[0], whole.hidden_states[TRACK_LAYERS][0, len(lesson.questions.before) :], atol=1e-5)
+        asked = stage.ask(stage.video_rows(lesson)[None], [lesson.questions])
+    behind = len(lesson.questions.before)
+    assert torch.allclose(asked.states[0], whole.hidden_states[TRACK_LAYERS][0, behind:], atol=1e-5)
+
+
+def test_gaze_is_what_the_layers_attend_to(scenes: list[SceneVideo], nano: Any) -> None:
+    lessons = VideoLessons(nano.model, nano.processor, scenes)
+    lesson = lessons.lesson(0, scenes[0].sentences[:1], np.random.default_rng(0), 0)
+    stage, language = LanguageStage(nano.model, ThingCodes(64)), nano.model.language_model
+    before, at = len(lesson.questions.before), int(lesson.questions.prompt_rows[0])
+    rows = stage.video_rows(lesson)
+    embedded = [language.model.embed_tokens(ids) for ids in (lesson.questions.before, lesson.questions.ids)]
+    language.set_attn_implementation("eager")
+    try:
+        with torch.no_grad():
+            whole = language.model(
+                inputs_embeds=torch.cat([embedded[0], rows, embedded[1]])[None], output_attentions=True
+            )
+            found = stage([lesson])["gaze"]
+    finally:
+        language.set_attn_implementation("sdpa")
+    assert lesson.shown is not None
+    expected = []
+    for attention in whole.attentions[-GAZE_LAYERS:]:
+        cells = attention[0, :GAZE_HEADS, before + len(rows) + at, before + len(rows) - len(lesson.shown) :][
+            :, : len(lesson.shown)
+        ]
+        meant = lesson.members[0][(lesson.shown - 1).clamp(min=0)].bool() & (lesson.shown > 0)
+        expected.append(-(cells[:, meant].sum(1) / cells.sum(1)).log())
+    assert torch.allclose(found, GAZE * torch.stack(expected).mean(), rtol=1e-4)
 
 
 def test_scenes_are_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
@@ -192,7 +223,7 @@ def test_training_asks_as_the_predictor_does(scenes: list[SceneVideo], nano: Any
     sentences = list(scene.sentences)
     with torch.no_grad():
         lesson.questions = _inference_questions(sentences, nano)
-        _, (hidden,) = stage.ask(stage.video_rows(lesson)[None], [lesson.questions])
+        (hidden,) = stage.ask(stage.video_rows(lesson)[None], [lesson.questions]).hidden
         trained = nano.model.prompt_vector(hidden[lesson.questions.prompt_rows])
         asked = [question(s.expression.text, template_for(s.expression)) for s in sentences]
         engine = VideoPrefix(nano, as_video(scene)).prompt_vectors(asked)
@@ -242,7 +273,7 @@ def test_masks_are_of_the_frames_that_are_decoded(scenes: list[SceneVideo], nano
     (lesson,) = lessons.draw(np.random.default_rng(0), 1, 3, 2, EVERYTHING)
     assert lesson.masks is not None and lesson.masks.shape[:2] == (3, 2)
     losses = LanguageStage(nano.model, ThingCodes(64))([lesson])
-    assert {"loss", "ce", "selection", "bce", "dice", "right", "motion", "places", "events"} == losses.keys()
+    assert {"loss", "ce", "selection", "bce", "dice", "right", "motion", "places", "events", "ranks", "gaze"} == losses.keys()
     assert all(torch.isfinite(value) for value in losses.values())
 
 

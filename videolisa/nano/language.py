@@ -8,9 +8,10 @@ Losses beside the paper's (text cross entropy, BCE, dice):
 
 * selection: the prompt vector is drawn to the code that SAM nano was taught for the things meant
   (``vision.ThingCodes``) and away from those of the video's other things;
-* tracks: hidden states of dense rows say what the thing there has done so far (``tracks``).
+* tracks: hidden states of dense rows say what the thing there has done so far (``tracks``);
+* gaze: where the prompt is made, some heads of the upper layers look at rows that show what is meant.
 
-Both come from the scene graph and only help training; nothing of them is in the model.
+They come from the scene graph and only help training; nothing of them is in the model.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,14 +37,16 @@ from .scenes import SceneVideo, Sentence
 from .tracks import TrackHead, Tracks, tracks_of
 from .vision import ThingCodes, decode_each
 
-#: Weights of the two helping losses.
-SELECTION, TRACKS = 1.0, 1.0
+#: Weights of the helping losses.
+SELECTION, TRACKS, GAZE = 1.0, 1.0, 0.5
+#: The layers, from the last, and of each the first heads, that are told where to look.
+GAZE_LAYERS, GAZE_HEADS = 2, 2
 #: Squared distances between prompt and codes are divided by this before they are compared.
 SPREAD = 8.0
 #: Weight of the squared distance itself.
 NEAR = 0.5
 #: After so many layers rows must know what happened: the layers above them answer.
-TRACK_LAYERS = 3
+TRACK_LAYERS = 4
 #: How often each kind of sentence is drawn: at first those whose words name a look, then as the benchmark asks.
 WORDS = {"attribute": 0.7, "multi-object": 0.2, "world-knowledge": 0.1}
 EVERYTHING = {
@@ -55,6 +59,10 @@ EVERYTHING = {
     "world-knowledge": 0.05,
     "no-target": 0.05,
 }
+
+
+#: Strategies whose last rows each show one patch of one frame.
+CELL_ROWS = ("sparse-dense", "n-frame")
 
 
 @dataclass
@@ -90,6 +98,7 @@ class Lesson:
         looks: int64 (n, 3).
         places: float (n, 2), where each thing is, for the codes.
         members: float (N, n), 1 where a question means a thing.
+        shown: int64 (R,), the thing + 1 that each of the last R rows shows, or 0; None where rows are not of cells.
         tracks: of the dense rows; None where there are none.
         sam_features: float (K, C, g, g), or None where masks are not trained.
         masks: float (N, K, H, W).
@@ -102,6 +111,7 @@ class Lesson:
     looks: torch.Tensor
     places: torch.Tensor
     members: torch.Tensor
+    shown: torch.Tensor | None
     tracks: Tracks | None
     sam_features: torch.Tensor | None
     masks: torch.Tensor | None
@@ -110,19 +120,38 @@ class Lesson:
 
 @dataclass
 class TrackBatch:
-    """Videos that are followed without any sentence, and sentences, if any, without any video.
+    """Videos that are followed without any sentence, and other videos, if any, with sentences.
 
     Attributes:
         features: float (B, F, P, CLIP width), of the distinct frames that are seen.
         sample: where they go.
-        tracks: of the dense rows.
-        lessons: not shown.
+        tracks: of each video's dense rows.
+        lessons: what is asked.
     """
 
     features: torch.Tensor
     sample: FrameSample
-    tracks: Tracks
+    tracks: list[Tracks | None]
     lessons: list[Lesson]
+
+
+@dataclass
+class Asked:
+    """What the language model makes of B videos with questions.
+
+    Attributes:
+        states: (B, V, hidden), of the videos' rows after ``TRACK_LAYERS`` layers.
+        hidden: of each pack's questions, (Q, hidden).
+        inputs: of every layer, (B, longest Q, hidden), of questions.
+        keys: of every layer, (B, heads, V, d), of the videos' rows.
+        length: rows before the questions.
+    """
+
+    states: torch.Tensor
+    hidden: list[torch.Tensor]
+    inputs: Sequence[torch.Tensor]
+    keys: Sequence[torch.Tensor]
+    length: int
 
 
 class LanguageStage(nn.Module):
@@ -143,16 +172,17 @@ class LanguageStage(nn.Module):
     @torch.no_grad()
     def right(self, lesson: Lesson) -> list[bool]:
         """Of each question whether its prompt is nearest to the code of what is meant."""
-        _, (hidden,) = self.ask(self.video_rows(lesson)[None], [lesson.questions])
+        hidden = self.ask(self.video_rows(lesson)[None], [lesson.questions]).hidden[0]
         prompts = self.model.prompt_vector(hidden[lesson.questions.prompt_rows])
         return self._selection(prompts, lesson)[1].tolist()
 
     def _answers(self, lessons: Sequence[Lesson]) -> dict[str, torch.Tensor]:
         rows = torch.stack([self.video_rows(lesson) for lesson in lessons])
-        states, hidden = self.ask(rows, [lesson.questions for lesson in lessons])
-        parts = [self._answer(h, lesson) for h, lesson in zip(hidden, lessons, strict=True)]
+        asked = self.ask(rows, [lesson.questions for lesson in lessons])
+        parts = [self._answer(h, lesson) for h, lesson in zip(asked.hidden, lessons, strict=True)]
         means = {name: torch.stack([p[name] for p in parts]).mean() for name in parts[0]}
-        return self._added(means, self._tracks(states, [lesson.tracks for lesson in lessons]))
+        helping = {**self._tracks(asked.states, [lesson.tracks for lesson in lessons]), **self._gaze(asked, lessons)}
+        return self._added(means, helping)
 
     def _answer(self, hidden: torch.Tensor, lesson: Lesson) -> dict[str, torch.Tensor]:
         asked = lesson.questions
@@ -166,11 +196,43 @@ class LanguageStage(nn.Module):
         return {"loss": torch.stack(list(out.values())).sum(), **out, "right": right.float().mean()}
 
     def _tracks(self, states: torch.Tensor, tracks: Sequence[Tracks | None]) -> dict[str, torch.Tensor]:
+        """Nothing where a strategy leaves no rows of single cells."""
         known = [t for t in tracks if t is not None]
         if len(known) < len(tracks):
             return {}
         together = Tracks(*(torch.stack([getattr(t, f.name) for t in known]) for f in fields(Tracks)))
-        return self.track_head(states[:, -together.motion.shape[1] :], together)
+        losses = self.track_head(states[:, -together.motion.shape[1] :], together)
+        return {name: TRACKS * value for name, value in losses.items()}
+
+    def _gaze(self, asked: Asked, lessons: Sequence[Lesson]) -> dict[str, torch.Tensor]:
+        """Of all looking at cells, the share that goes to what is meant, as a mean negative logarithm."""
+        language = self.model.language_model.model
+        losses = []
+        for b, lesson in enumerate(lessons):
+            meant = lesson.members.any(1)
+            if lesson.shown is None or not meant.any():
+                continue
+            at = lesson.questions.prompt_rows[meant]
+            things = F.pad(lesson.members[meant], (1, 0))[:, lesson.shown] > 0
+            kept = things.any(1)
+            for number in range(len(language.layers) - GAZE_LAYERS, len(language.layers)):
+                keys = asked.keys[number][b, :GAZE_HEADS, -len(lesson.shown) :]
+                states = asked.inputs[number][b, at[kept]]
+                query = self._query(language.layers[number], states, asked.length + lesson.questions.place[at[kept]])
+                logits = query[:GAZE_HEADS] @ keys.transpose(1, 2) / keys.shape[-1] ** 0.5
+                seen = logits.masked_fill(~things[kept], -torch.inf).logsumexp(-1) - logits.logsumexp(-1)
+                losses.append(-seen.flatten())
+        return {"gaze": GAZE * torch.cat(losses).mean()} if losses else {}
+
+    def _query(self, layer: Any, states: torch.Tensor, place: torch.Tensor) -> torch.Tensor:
+        """A layer's queries: (heads, N, d) from its input (N, hidden) at these places."""
+        attention, config = layer.self_attn, self.model.config.text_config
+        normed = layer.input_layernorm(states)
+        flat = attention.q_proj(normed) if hasattr(attention, "q_proj") else attention.qkv_proj(normed)
+        query = flat[:, : config.hidden_size].unflatten(1, (config.num_attention_heads, -1)).transpose(0, 1)
+        cos, sin = self.model.language_model.model.rotary_emb(states[None], position_ids=place[None])
+        first, second = query.chunk(2, -1)
+        return query * cos + torch.cat([-second, first], -1) * sin
 
     def _follow(self, batch: TrackBatch) -> dict[str, torch.Tensor]:
         """Losses of tracks after the lower layers alone; the upper ones are not needed."""
@@ -180,12 +242,11 @@ class LanguageStage(nn.Module):
         rotary = language.rotary_emb(states, position_ids=place)
         for layer in language.layers[:TRACK_LAYERS]:
             states = layer(states, position_ids=place, position_embeddings=rotary)
-        return self.track_head(states[:, -batch.tracks.motion.shape[1] :], batch.tracks)
+        return self._tracks(states, batch.tracks)
 
     @staticmethod
-    def _added(losses: dict[str, torch.Tensor], tracks: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        weighted = {name: TRACKS * value for name, value in tracks.items()}
-        return {**losses, **weighted, "loss": losses["loss"] + sum(weighted.values(), torch.zeros(()))}
+    def _added(losses: dict[str, torch.Tensor], helping: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return {**losses, **helping, "loss": losses["loss"] + sum(helping.values(), torch.zeros(()))}
 
     def video_rows(self, lesson: Lesson) -> torch.Tensor:
         """What stands for the video: (V, hidden); a row of zeros where it is not shown."""
@@ -200,16 +261,12 @@ class LanguageStage(nn.Module):
         index = [unique.index(f) for f in sample.frames]
         return torch.stack([self.model.visual_rows(one[index], sample.dense_positions) for one in tokens])
 
-    def ask(self, rows: torch.Tensor, asked: Sequence[Questions]) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    def ask(self, rows: torch.Tensor, asked: Sequence[Questions]) -> Asked:
         """Videos and the questions about each of them.
 
         Args:
             rows: (B, V, hidden).
             asked: B packs, with equal ids before the video.
-
-        Returns:
-            Hidden states of the videos' rows after ``TRACK_LAYERS`` layers, (B, V, hidden), and of each pack's
-            questions, (Q, hidden).
         """
         language = self.model.language_model.model
         cache = DynamicCache()
@@ -218,6 +275,7 @@ class LanguageStage(nn.Module):
             inputs_embeds=torch.cat([before, rows], 1), past_key_values=cache, use_cache=True, output_hidden_states=True
         )
         length = before.shape[1] + rows.shape[1]
+        keys = [cache.layers[n].keys[:, :, before.shape[1] :] for n in range(len(language.layers))]
         ids = pad_sequence([q.ids for q in asked], batch_first=True)
         owner = pad_sequence([q.owner for q in asked], batch_first=True, padding_value=-1)
         place = pad_sequence([q.place for q in asked], batch_first=True)
@@ -227,9 +285,15 @@ class LanguageStage(nn.Module):
             position_ids=length + place,
             past_key_values=cache,
             use_cache=True,
+            output_hidden_states=True,
         )
-        hidden = [h[: len(q.ids)] for h, q in zip(behind.last_hidden_state, asked, strict=True)]
-        return seen.hidden_states[TRACK_LAYERS][:, before.shape[1] :], hidden
+        return Asked(
+            states=seen.hidden_states[TRACK_LAYERS][:, before.shape[1] :],
+            hidden=[h[: len(q.ids)] for h, q in zip(behind.last_hidden_state, asked, strict=True)],
+            inputs=behind.hidden_states,
+            keys=keys,
+            length=length,
+        )
 
     def _selection(self, prompts: torch.Tensor, lesson: Lesson) -> tuple[torch.Tensor, torch.Tensor]:
         """Nearness to the code of what is meant, and among the codes of everything that anybody could mean here.
@@ -331,7 +395,7 @@ def members_of(sentences: Sequence[Sentence], count: int) -> torch.Tensor:
 
 def unseen(lesson: Lesson) -> Lesson:
     """The lesson without its video."""
-    return replace(lesson, features=None, tracks=None)
+    return replace(lesson, features=None, shown=None, tracks=None)
 
 
 class VideoLessons:
@@ -340,7 +404,7 @@ class VideoLessons:
     def __init__(self, model: VideoLisaModel, processor: Processor, scenes: Sequence[SceneVideo]) -> None:
         self.model, self.processor, self.scenes = model, processor, scenes
         self._clip: dict[int, torch.Tensor] = {}
-        self._tracks: dict[int, Tracks | None] = {}
+        self._tracks: dict[int, Tracks] = {}
         self._sam: dict[tuple[int, int], torch.Tensor] = {}
 
     def draw(
@@ -380,6 +444,7 @@ class VideoLessons:
             looks=torch.from_numpy(video.looks),
             places=torch.from_numpy(video.mean_places()),
             members=members_of(sentences, len(video.looks)),
+            shown=self.shown(index),
             tracks=self.tracks(index),
             sam_features=torch.cat([self.sam_features(index, t) for t in supervised]) if frames else None,
             masks=None if masks is None else torch.from_numpy(masks).float(),
@@ -387,16 +452,14 @@ class VideoLessons:
         )
 
     def draw_tracks(self, rng: np.random.Generator, videos: int, lessons: list[Lesson]) -> TrackBatch:
-        """Random videos without sentences, with lessons that are not shown."""
+        """Random videos without sentences, beside lessons."""
         chosen = [int(index) for index in rng.integers(len(self.scenes), size=videos)]
         sample = self.sample(chosen[0])
         frames = sorted(set(sample.frames))
-        facts = [self.tracks(index) for index in chosen]
-        known = [t for t in facts if t is not None]
         return TrackBatch(
             features=torch.stack([self.clip_features(index)[frames] for index in chosen]),
             sample=sample,
-            tracks=Tracks(*(torch.stack([getattr(t, f.name) for t in known]) for f in fields(Tracks))),
+            tracks=[self.tracks(index) for index in chosen],
             lessons=lessons,
         )
 
@@ -405,15 +468,30 @@ class VideoLessons:
         config, total = self.model.config, len(self.scenes[index].frames)
         return sample_frames(total, config.sparse_frames, config.dense_frames, config.temporal_strategy)
 
+    @property
+    def follows(self) -> bool:
+        """Whether the strategy leaves rows of single cells, which can be asked what their things do."""
+        return self.model.config.temporal_strategy in CELL_ROWS
+
     def tracks(self, index: int) -> Tracks | None:
         """Facts about a video's dense rows; None under a strategy without rows for single cells."""
-        config = self.model.config
-        if config.temporal_strategy not in ("sparse-dense", "n-frame"):
+        if not self.follows:
             return None
         if index not in self._tracks:
-            side = int(config.tokens_per_frame**0.5)
-            self._tracks[index] = tracks_of(self.scenes[index], self.sample(index).dense_frames, side)
+            self._tracks[index] = tracks_of(self.scenes[index], self.sample(index).dense_frames, self.side)
         return self._tracks[index]
+
+    def shown(self, index: int) -> torch.Tensor | None:
+        """See ``Lesson.shown``."""
+        if not self.follows:
+            return None
+        cells = [self.scenes[index].cells(t, self.side, self.side) for t in self.sample(index).dense_frames]
+        return torch.from_numpy(np.stack(cells).ravel())
+
+    @property
+    def side(self) -> int:
+        """Of the square of CLIP's patches."""
+        return int(self.model.config.tokens_per_frame**0.5)
 
     @torch.no_grad()
     def clip_features(self, index: int) -> torch.Tensor:

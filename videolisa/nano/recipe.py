@@ -29,11 +29,11 @@ from .scenes import SceneVideo, make_scenes
 from .vision import ClipBatch, ClipStage, SamBatch, SamStage, ThingCodes, clip_batch, sam_batch
 
 #: Videos of ``reasonshapes/train`` and sentences drawn for each beside its own.
-N_VIDEOS, N_SENTENCES = 1200, 24
+N_VIDEOS, N_SENTENCES = 3600, 24
 #: What a step takes.
-SAM_FRAMES, CLIP_FRAMES, VIDEOS, SENTENCES = 8, 24, 4, 14
+SAM_FRAMES, CLIP_FRAMES, VIDEOS, SENTENCES = 8, 24, 3, 14
 #: Videos that are followed in a step where that is all, and where sentences are read beside it.
-TRACK_VIDEOS, TRACKS_KEPT = 16, 4
+TRACK_VIDEOS, TRACKS_KEPT = 16, 6
 #: With masks, which cost most: fewer sentences, on this many frames each.
 MASK_SENTENCES, MASK_FRAMES = 8, 2
 VALID = "reasonshapes/valid"
@@ -127,9 +127,10 @@ class LanguageTraining:
         learn(self.module, "model.projector.", "model.language_model.", "model.prompt_head.", "track_head.", *decoder)
 
     def batch(self, rng: np.random.Generator) -> Any:
-        return self.lessons.draw(
-            rng, VIDEOS, MASK_SENTENCES if self.frames else SENTENCES, self.frames, self.shares, self.shown
-        )
+        sentences = MASK_SENTENCES if self.frames else SENTENCES
+        lessons = self.lessons.draw(rng, VIDEOS, sentences, self.frames, self.shares, self.shown)
+        follows = self.lessons.follows and not self.frames
+        return self.lessons.draw_tracks(rng, TRACKS_KEPT, lessons) if follows else lessons
 
     def validate(self) -> dict[str, float]:
         """Percent of right selections, of all and by kind; with masks also J&F."""
@@ -149,14 +150,6 @@ class TrackTraining(LanguageTraining):
 
     def batch(self, rng: np.random.Generator) -> TrackBatch:
         return self.lessons.draw_tracks(rng, TRACK_VIDEOS, [])
-
-
-class WordTraining(LanguageTraining):
-    """What words mean, without the videos; following things is kept in mind beside that."""
-
-    def batch(self, rng: np.random.Generator) -> TrackBatch:
-        lessons = self.lessons.draw(rng, VIDEOS, SENTENCES, 0, self.shares, shown=False)
-        return self.lessons.draw_tracks(rng, TRACKS_KEPT, lessons)
 
 
 def learn(module: nn.Module, *prefixes: str) -> None:
@@ -232,10 +225,10 @@ def language_stages(
         return VideoLisaPredictor(videolisa)
 
     common = (lessons, exams, stage, predictor)
+    tracks = (TrackTraining("tracks", *common, LANGUAGE_TRACKS.scaled(scale)),) if lessons.follows else ()
     return (
-        TrackTraining("tracks", *common, LANGUAGE_TRACKS.scaled(scale)),
-        WordTraining("words", *common, LANGUAGE_WORDS.scaled(scale), WORDS),
-        *stages_of(*common, scale, LANGUAGE.steps)[1:],
+        *tracks,
+        *stages_of(*common, scale, LANGUAGE.steps),
     )
 
 
