@@ -5,8 +5,8 @@ import { el, iconButton, icon, button, choice, dialogue, field, say, onColour } 
 
 const PAUSE = 500; // milliseconds without a key after which a text is saved
 export const KINDS = [["reasoning", "Reasoning"], ["referring", "Referring"]];
-export const CONDITIONS = [["", "–"], ["full-video", "Whole video"], ["first-frame", "First frame"]];
-export const LENGTHS = [["", "–"], ["true", "Long"], ["false", "Short"]];
+export const CONDITIONS = [["", "Writer saw…"], ["full-video", "Whole video"], ["first-frame", "First frame"]];
+export const LENGTHS = [["", "Length…"], ["true", "Long"], ["false", "Short"]];
 const DRAFT = "~"; // id of the sentence that has no text yet: the server stores sentences, not intentions
 const STORED = ["text", "object_ids", "kind", "condition", "is_sentence", "tags", "rationale", "state"];
 const USUAL_TAGS = ["complex-reasoning", "world-knowledge", "temporal-dynamics"];
@@ -124,7 +124,7 @@ export class SentencesPanel {
         el("span", { class: "grow" }),
         sentence.id === DRAFT ? null : button("Paraphrases…", () => this.askParaphrases(sentence)),
         button("Delete", () => this.remove(sentence.id), { class: "danger" }),
-        sentence.state === "ready" ? button("Back to draft", () => this.set(sentence.id, { state: "draft" })) : button("Ready", () => this.ready(), { class: "primary", title: "Ctrl+Enter" })),
+        sentence.state === "ready" ? button("To draft", () => this.set(sentence.id, { state: "draft" }), { title: "Not ready after all: a draft again" }) : button("Ready", () => this.ready(), { class: "primary", title: "Ctrl+Enter" })),
       this.remarks(sentence),
     );
   }
@@ -136,9 +136,31 @@ export class SentencesPanel {
   remarks(sentence) {
     const about = (row) => row.about.kind === "expression" && row.about.id === sentence.id;
     const verdicts = this.bench.clip.verdicts.filter(about).map((v) => [`${v.name ?? v.person}: ${v.decision}`, v.comment]);
-    const comments = this.bench.clip.comments.filter(about).map((c) => [c.name ?? c.person, c.text]);
+    const comments = this.bench.clip.comments.filter(about).map((c) => [`${c.name ?? c.person}, ${c.at.slice(0, 16).replace("T", " ")}${c.resolved ? ", resolved" : ""} `, c.text, this.settle(c)]);
+    const row = ([who, words, settle]) => el("div", {}, el("dt", {}, who, settle), el("dd", {}, words));
     const rows = [...verdicts, ...comments];
-    return rows.length ? el("dl", { class: "remarks" }, rows.map(([who, words]) => el("div", {}, el("dt", {}, who), el("dd", {}, words)))) : null;
+    return [rows.length ? el("dl", { class: "remarks" }, rows.map(row)) : null, sentence.id === DRAFT ? null : this.reply(sentence)];
+  }
+
+  /** A box for a remark; Enter sends it. */
+  reply(sentence) {
+    const input = el("input", { class: "grow", placeholder: "Add a comment", "aria-label": "Comment", maxlength: 2000, data: { field: "reply" }, on: { keydown: (event) => {
+      if (event.key !== "Enter" || event.ctrlKey || !input.value.trim()) return;
+      event.preventDefault();
+      const text = input.value.trim();
+      input.value = "";
+      this.remark(() => api.post(`clips/${this.bench.clip.key}/comments`, { about: { kind: "expression", id: sentence.id }, text }));
+    } } });
+    return el("div", { class: "row" }, input);
+  }
+
+  settle(comment) {
+    const change = () => this.remark(() => api.patch(`clips/${this.bench.clip.key}/comments/${comment.id}`, { resolved: !comment.resolved, base: comment.revision }));
+    return button(comment.resolved ? "open again" : "resolved", change, { class: "link", title: comment.resolved ? "This comment counts as settled" : "Say that this comment is settled" });
+  }
+
+  async remark(send) {
+    if (await this.bench.run(send())) await this.bench.run(this.bench.clip.reload());
   }
 
   objectToggles(sentence) {

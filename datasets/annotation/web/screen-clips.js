@@ -99,7 +99,7 @@ class Clips {
       el("td", { class: "number" }, clip.n_frames), el("td", { class: "number" }, clip.n_objects), el("td", { class: "number" }, sentences),
       el("td", { class: "number" }, clip.n_accepted || "–", clip.n_rejected ? el("span", { class: "tag rejected" }, `${clip.n_rejected} rejected`) : null),
       el("td", {}, source),
-      el("td", {}, clip.assigned?.length ? clip.assigned.map((a) => a.name).join(", ") : el("span", { class: "soft" }, "–"), this.owner ? el("button", { type: "button", class: "link", on: { click: () => this.run(() => this.assign(clip)) } }, "change") : null),
+      el("td", {}, clip.assigned?.length ? clip.assigned.map((a) => a.name).join(", ") : this.owner ? null : el("span", { class: "soft" }, "–"), this.owner ? el("button", { type: "button", class: "link", on: { click: () => this.run(() => this.assign(clip)) } }, clip.assigned?.length ? "change" : "assign…") : null),
       el("td", {}, el("span", { class: `tag ${clip.state}` }, clip.state)));
   }
 

@@ -91,12 +91,12 @@ class Exports {
     const bad = problems.filter((p) => p.severity === "error").length;
     this.result.replaceChildren(
       el("div", { class: `notice ${bad ? "error" : "good"}`, data: { export: layout, problems: problems.length, samples: result.n_expressions } }, icon(bad ? "warning" : "check"), el("div", {},
-        el("p", {}, el("strong", {}, `${nameOf(layout)}: ${counted(result.n_expressions, "sample")} in ${counted(result.n_videos, "video")}. `), problems.length ? `The check found ${counted(problems.length, "problem")}.` : "Read back and checked: no problems."),
+        el("p", {}, el("strong", {}, `${nameOf(layout)}: ${counted(result.n_expressions, "sample")} in ${counted(result.n_videos, "video")}. `), problems.length ? `Read back; the check found ${["error", "warning", "note"].map((s) => [problems.filter((p) => p.severity === s).length, s]).filter(([n]) => n).map(([n, s]) => counted(n, s)).join(", ")}.` : "Read back and checked: no problems."),
         el("p", {}, el("code", {}, result.path)), el("a", { class: "button", href: result.download, download: result.name }, "Download the zip"))),
-      ...(problems.length ? [el("h3", {}, "Problems"), el("ul", { class: "findings" }, problems.map((p) => el("li", { data: { severity: p.severity } }, el("strong", {}, `${p.place}: `), p.message, el("span", { class: "soft" }, ` ${p.cure}`))))] : []),
+      ...(problems.length ? [el("h3", {}, "What the check found"), el("ul", { class: "findings" }, problems.map((p) => el("li", { data: { severity: p.severity } }, el("strong", {}, `${p.place}: `), p.message, el("span", { class: "soft" }, ` ${p.cure}`))))] : []),
       ...(withheld.length ? [el("h3", {}, "Frames that are not passed on"), el("ul", { class: "plain" }, withheld.map(([clip, reason]) => el("li", {}, el("strong", {}, `${clip}: `), reason)))] : []),
       el("h3", {}, "What this layout cannot hold"),
-      losses.length ? el("ul", { class: "plain" }, losses.map((loss) => el("li", {}, loss))) : el("p", { class: "soft" }, "Nothing was lost."));
+      losses.length ? el("ul", { class: "plain" }, losses.map((loss) => el("li", {}, loss.replace(/^lost: /, "")))) : el("p", { class: "soft" }, "Nothing was lost."));
   }
 
   close() {

@@ -11,7 +11,7 @@ import { TOOLS } from "./tools.js";
 import { ORIGINS } from "./colours.js";
 import { decode, encode, maskOfRuns, runsOfCounts, runsContain, areaOfRuns } from "./rle.js";
 import { subtract } from "./mask.js";
-import { el, icon, iconButton, button, choice, say } from "./dom.js";
+import { el, icon, iconButton, button, choice, counted, say } from "./dom.js";
 import { ObjectsPanel } from "./panel-objects.js";
 import { SentencesPanel } from "./panel-sentences.js";
 import { ChecksPanel } from "./panel-checks.js";
@@ -653,7 +653,11 @@ class Workbench {
   jobEnded(job) {
     this.watched = null;
     this.timeline.setRange(null);
-    const words = { done: `Propagated ${job.done} frames.`, cancelled: `Stopped after ${job.done} frames; Ctrl+Z takes them back.`, failed: job.message };
+    const written = job.result?.written ?? job.done;
+    const words = {
+      done: written ? `Propagated ${counted(written, "frame")}.` : "Nothing was propagated: the next frame is somebody's own.",
+      cancelled: `Stopped after ${counted(job.done, "frame")}; Ctrl+Z takes them back.`, failed: job.message,
+    };
     say(words[job.state] || job.state, job.state === "failed" ? "error" : "note");
     this.checks.later();
   }

@@ -141,6 +141,7 @@ def _free_port() -> int:
 def _at_work(browser: Any, origin: str, token: str, who: int, errors: list[str]) -> Any:
     """The page of somebody in a profile of their own, drawing and writing from now on."""
     page = browser.new_context(viewport={"width": 1366, "height": 650}).new_page()
+    page.set_default_timeout(120_000)
     page.add_init_script(NOTED)
     page.on("pageerror", lambda error: errors.append(f"{NAMES[who]}: {error}"))
     page.goto(f"{origin}/#token={token}")

@@ -55,6 +55,7 @@ def opened(browser: Any, project: Path, expected: tuple[str, ...] = (), **option
     with served_here(project, **options) as link:
         profile = browser.new_context(viewport={"width": 1366, "height": 650})
         page = profile.new_page()
+        page.set_default_timeout(120_000)
         seen = watched(page, link)
         page.goto(link)
         page.get_by_role("heading", name="Clips").or_(

@@ -135,8 +135,12 @@ class Clock:
         return self._now() - self.start
 
 
-def _quartiles(times: list[float]) -> str:
-    return f"median {statistics.median(times):.1f} ms, worst {max(times):.1f} ms of {len(times)}"
+def _p95(times: list[float]) -> float:
+    return statistics.quantiles(times, n=20)[-1]
+
+
+def _told(times: list[float]) -> str:
+    return f"median {statistics.median(times):.1f} ms, p95 {_p95(times):.1f} ms of {len(times)}"
 
 
 def test_a_long_video_with_many_objects_stays_quick(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -147,10 +151,9 @@ def test_a_long_video_with_many_objects_stays_quick(project: Path, capsys: pytes
         page.get_by_role("link", name="crowd").click()
         page.locator("canvas.stage[data-frame='0']").wait_for(timeout=120_000)
         page.evaluate(SEEK, list(range(12)))  # fills the cache
-        clock = Clock(page)
-        rounds = [page.evaluate(SEEK, [*range(11, -1, -1), *range(12)]) for _ in range(3)]
-        cached = min(rounds, key=statistics.median)  # other work on the machine only ever adds
-        work = 1000 * clock.seconds() / sum(map(len, rounds))
+        clock, load = Clock(page), os.getloadavg()[0]
+        cached = page.evaluate(SEEK, [*range(10, -1, -1), *range(1, 12)] * 5)
+        work = 1000 * clock.seconds() / len(cached)
         far = page.evaluate(SEEK, [200 * i + 77 for i in range(9)])
         page.keyboard.press("b")
         strokes = page.evaluate(LATENCY)
@@ -169,9 +172,12 @@ def test_a_long_video_with_many_objects_stays_quick(project: Path, capsys: pytes
         assert page.locator(".objects li").count() == N_OBJECTS
         assert seen == []
     with capsys.disabled():
-        print(f"\nseek from the cache: {_quartiles(cached)}, {work:.1f} ms of work; far: {_quartiles(far)}")
-        print(f"a stroke's step: {_quartiles(strokes)}; selecting the next object: {_quartiles(keys)}")
+        print(f"\n{os.cpu_count()} processors with a load of {load:.1f}")
+        print(f"seek from the cache: {_told(cached)}, {work:.1f} ms of work; far: {_told(far)}")
+        print(f"a stroke's step: {_told(strokes)}; selecting the next object: {_told(keys)}")
         print(f"server {server:.0f} MiB, page's heap {heap:.0f} MiB")
-    assert work < 50
-    assert max(map(statistics.median, (cached, strokes, keys))) < 200  # on a busy machine
+    assert work < 25
+    if load < (os.cpu_count() or 1):  # no page is quick where it does not get a processor
+        assert statistics.median(cached) < 50 and _p95(cached) < 100
+    assert max(map(statistics.median, (strokes, keys))) < 200
     assert statistics.median(far) < 1000 and server < 600

@@ -115,6 +115,21 @@ def _project(tmp_path: Path) -> tuple[Path, list[str]]:
         return store.folder, [people.invite(store, name, "author")[1] for name in ("Ana", "Ben")]
 
 
+def test_a_change_that_is_sent_again_is_not_made_twice(owner: annotationclient.Page) -> None:
+    """The page's answer was lost with the server: it cannot know whether the change was written."""
+    sent = [
+        {"op": "object.new", "temp": "$box", "name": "box"},
+        {"op": "expression.new", "temp": "$said", "text": "the box", "object_ids": ["$box"]},
+        {"op": "mask", "object": "$box", "frame": 0, "counts": counts(box(3, 4)), "base": 0},
+    ]
+    first = owner.change(*sent, batch="a-stroke")
+    again = owner.change(*sent, batch="a-stroke", again=True)
+    assert again == first
+    assert [e["text"] for e in owner.get("/api/clips/1")["expressions"]] == ["the box"]
+    never_arrived = owner.change(*sent, batch="another", again=True)
+    assert never_arrived["seq"] == first["seq"] + 1 and never_arrived["ids"] != first["ids"]
+
+
 def test_what_was_acknowledged_survives_three_kills(tmp_path: Path) -> None:
     _kills(tmp_path, 3)
 
