@@ -103,6 +103,23 @@ def served(store: Any, **options: Any) -> Iterator[Any]:
         yield app
 
 
+def endpoints(app: Any) -> Iterator[tuple[str, str, Any]]:
+    """(method, path, function) of everything that the application answers to; only plain routes are expected."""
+
+    def plain(routes: Any) -> Iterator[Any]:
+        for route in routes:
+            included = getattr(route, "original_router", None)  # newer releases of FastAPI keep routers apart
+            if included is not None:
+                yield from plain(included.routes)
+            else:
+                yield route
+
+    for route in plain(app.routes):
+        assert {"path", "methods", "endpoint"} <= set(dir(route)), f"{route}: a socket or a mount, which nobody decided"
+        for method in sorted(route.methods - {"HEAD"}):
+            yield method, route.path, route.endpoint
+
+
 def page(app: Any, name: str = "", role: str = "") -> Page:
     """The browser of the owner, or of somebody who was invited; logged in."""
     from fastapi.testclient import TestClient

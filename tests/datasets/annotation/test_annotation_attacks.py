@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import re
+import struct
 import zipfile
+import zlib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -12,7 +15,7 @@ from typing import Any
 
 import annotationclient
 import pytest
-from annotationclient import Page, box, counts, draw_two, page
+from annotationclient import Page, box, counts, draw_two, endpoints, page
 
 annotationclient.require()
 
@@ -35,14 +38,40 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
 def guarded(site: Page) -> Iterator[Page]:
     """The owner's page; afterwards nothing may have changed and every refusal must be in the log."""
     store = site.client.app.state.bench.store
-    before, log = store.latest(), store.folder / "refused.log"
-    known = len(log.read_text().splitlines()) if log.exists() else 0
+    before, known, refused = everything(store), len(logged(store)), []
+    hooks = site.client.event_hooks
+    site.client.event_hooks = {"response": [lambda answer: refused.append(answer) if answer.is_error else None]}
     yield site
-    assert store.latest() == before
-    lines = log.read_text(encoding="ascii").splitlines()[known:]
-    assert lines, "nothing was logged"
-    assert all(json.loads(line)["status"] >= 400 for line in lines)
+    site.client.event_hooks = hooks
+    assert everything(store) == before
+    entries = logged(store)[known:]
+    assert entries, "nothing was logged"
+    assert [e["status"] for e in entries if e["code"] != "refused-upload"] == [a.status_code for a in refused]
+    assert all(e["status"] >= 400 and e["client"] for e in entries)
     assert store.integrity_problems() == []
+
+
+def logged(store: Any) -> list[dict[str, Any]]:
+    """The entries of the log of refusals."""
+    path = store.folder / "refused.log"
+    return [json.loads(line) for line in path.read_text(encoding="ascii").splitlines()] if path.exists() else []
+
+
+def everything(store: Any) -> Any:
+    """All rows but sessions and counters of ids, and all files of the project and beside it with their sizes."""
+    import sqlalchemy as sa
+
+    from rvos.datasets.annotation import database as db
+
+    with store.reading() as connection:
+        tables = [table for name, table in db.metadata.tables.items() if name not in ("credential", "counter")]
+        rows = {t.name: connection.execute(sa.select(t).order_by(*t.primary_key.columns)).all() for t in tables}
+    inside = (
+        p
+        for p in store.folder.parent.rglob("*")
+        if p.is_file() and not p.name.startswith(("project.sqlite", "refused"))
+    )
+    return rows, sorted((str(path), path.stat().st_size) for path in inside)
 
 
 @pytest.mark.parametrize(
@@ -85,6 +114,28 @@ def test_links_out_of_the_project_are_not_followed(owner: Page, store: Any, tmp_
     (store.folder / "exports").mkdir()
     (store.folder / "exports" / "x.zip").symlink_to(secret)
     owner.get("/api/exports/x.zip", 404)
+    assert [entry["path"] for entry in logged(store)] == [
+        *["/api/clips/1/frames/2"] * 2,
+        "/api/clips/2/frames/0",
+        "/api/exports/x.zip",
+    ]
+
+
+def test_nothing_is_written_through_a_link(owner: Page, store: Any, tmp_path: Path) -> None:
+    from rvos.datasets.annotation.store import Store
+    from rvos.datasets.errors import DatasetError
+
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (store.folder / "cache").mkdir(exist_ok=True)
+    (store.folder / "cache" / "1").symlink_to(outside)
+    owner.get("/api/clips/1/frames/0?width=80", 404)
+    for name in ("exports", "refused.old.log"):
+        (store.folder / name).symlink_to(outside)
+        with pytest.raises(DatasetError, match="is a link; a project keeps everything in its own folder"):
+            Store.open(store.folder)
+        (store.folder / name).unlink()
+    assert not list(outside.iterdir())
 
 
 def test_links_out_of_a_video_folder_are_refused(tmp_path: Path) -> None:
@@ -121,6 +172,13 @@ def test_pages_of_other_sites_change_nothing(guarded: Page, headers: dict[str, s
     sent = {"content-type": "application/json", **{k.lower(): v for k, v in headers.items()}}
     answer = guarded.client.post("/api/clips/1/changes", content=body, headers=sent)
     assert answer.status_code in (400, 403, 415, 421) and answer.json()["error"]["code"] == code
+
+
+def test_a_name_rebound_to_this_machine_reaches_no_route(guarded: Page) -> None:
+    for method, path, _ in endpoints(guarded.client.app):
+        headers = {"host": "rebound.example:8765", "content-type": "application/json"}
+        answer = guarded.client.request(method, re.sub(r"\{\w+(:\w+)?\}", "1", path), headers=headers)
+        assert answer.status_code == 421 and answer.json()["error"]["code"] == "host", (method, path)
 
 
 def test_pages_of_other_sites_read_nothing(guarded: Page) -> None:
@@ -202,10 +260,26 @@ def _zip(*entries: tuple[str, bytes], mode: int = 0) -> bytes:
     return stream.getvalue()
 
 
+def _lying(archive: bytes) -> bytes:
+    """The same where every header says that ten bytes come out of it."""
+    size = (80 << 20).to_bytes(4, "little")
+    assert archive.count(size) == 2
+    return archive.replace(size, (10).to_bytes(4, "little"))
+
+
+def _vast_png() -> bytes:
+    """A PNG of 60,000 x 60,000 pixels in a few bytes."""
+    header = b"IHDR" + struct.pack(">IIBBBBB", 60_000, 60_000, 8, 0, 0, 0, 0)
+    chunks = b"".join(struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in (header, b"IEND"))
+    return b"\x89PNG\r\n\x1a\n" + chunks
+
+
 @cache
 def _hostile() -> dict[str, tuple[bytes, str]]:
     return {
         "bomb": (_zip(("a.png", bytes(80 << 20))), "unpacks to more than"),
+        "bomb that lies about its size": (_lying(_zip(("a.png", bytes(80 << 20)))), ""),
+        "picture that is a bomb": (_zip(("00000.png", _vast_png())), "more than a frame may have"),
         "traversal": (_zip(("../../evil.png", b"x")), "points outside"),
         "absolute": (_zip(("/etc/evil.png", b"x")), "points outside"),
         "link": (_zip(("a.png", b"/etc/passwd"), mode=0o120777), "link"),
@@ -223,6 +297,7 @@ def test_hostile_archives_are_refused_and_leave_nothing(guarded: Page) -> None:
             job = guarded.job(sent.json())
             assert job.state == "failed", name
             assert why in job.message or url.startswith("/api/imports"), job.message
+            assert logged(store)[-1]["code"] == "refused-upload" and logged(store)[-1]["path"] == url.partition("?")[0]
     assert _files(store.folder) - files <= {"refused.log"}
     assert not (store.folder.parent / "evil.png").exists()
 

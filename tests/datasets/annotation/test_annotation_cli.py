@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import re
+import signal
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import annotationclient
 import numpy as np
 import pytest
+import workbench
 
 annotationclient.require()
 
@@ -80,6 +84,50 @@ def test_a_video_file_becomes_a_clip(tmp_path: Path, capsys: pytest.CaptureFixtu
         assert clip["fps"] == 10.0 and clip["source"]["file"] == "walk.mp4" and len(clip["source"]["file_sha256"]) == 64
         assert [round(float(video.frame(i).mean()) / 60) for i in range(4)] == [0, 1, 2, 3]
         assert not list((store.folder / "cache").iterdir())
+
+
+@pytest.mark.parametrize("name", ["SIGINT", pytest.param("SIGTERM", marks=pytest.mark.long)])
+def test_serve_is_stopped_while_a_page_waits(tmp_path: Path, name: str) -> None:
+    """With a real signal: the page that waits for news is answered, the process ends without alarm."""
+    with annotationclient.make_project(tmp_path, clips=("one",)) as store:
+        since = store.latest()
+    command = workbench.rvos("annotate", "serve", tmp_path / "project", "--port", "0")
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        assert server.stdout is not None
+        host, port, token = re.search(r"http://([\d.]+):(\d+)/#token=(\S+)", server.stdout.readline()).groups()  # type: ignore[union-attr]
+        waiting, other = (http.client.HTTPConnection(host, int(port), timeout=60) for _ in range(2))
+        session = {"Authorization": f"Bearer {token}"}
+        for connection, wait in ((waiting, 0), (waiting, 25), (other, 0)):
+            connection.request("GET", f"/api/events?since={since}&wait={wait}", headers=session)
+            if not wait:
+                assert connection.getresponse().read()
+        server.send_signal(getattr(signal, name))
+        answer = waiting.getresponse()
+        assert answer.status == 200 and json.loads(answer.read())["changes"] == []
+        out, err = server.communicate(timeout=60)
+    finally:
+        server.kill()
+        server.wait()
+    assert server.returncode == 0 and err == ""
+    assert out.splitlines()[-1] == "Stopped. Everything that was acknowledged is saved."
+
+
+def test_a_refusal_names_the_project_and_no_folder_that_is_gone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rvos.datasets.annotation import exporting
+    from rvos.datasets.errors import DatasetError
+
+    def refuse(folder: Path, *_: Any, **__: Any) -> Any:
+        raise DatasetError(f"{folder / 'clips'}: is not as expected.")
+
+    monkeypatch.setattr(exporting, "export", refuse)
+    with annotationclient.make_project(tmp_path, clips=("one",)) as store:
+        code, _, err = run(capsys, "export", store.folder, "--out", tmp_path / "out")
+        assert code == 2 and err == f"rvos: {store.folder / 'clips'}: is not as expected.\n"
+        code, out, _ = run(capsys, "check", store.folder)
+        assert code == 0 and out.splitlines()[-1] == str(store.folder) and "native-" not in out
 
 
 def test_what_is_wrong_is_said_in_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:

@@ -230,6 +230,65 @@ def test_reviewers_judge_and_a_change_makes_the_verdict_old(owner: Page, app: An
     assert owner.client.patch(f"/api/clips/1/comments/{remark['comment']['id']}", json=patch).status_code == 409
 
 
+def test_a_discussion_stays_with_the_sentence(owner: Page, app: Any, store: Any, tmp_path: Path) -> None:
+    """Author, time and text of every remark: journaled, exported, imported, and never told to blind people."""
+    from rvos.datasets.annotation import native
+    from rvos.datasets.annotation.conversion import write_native
+    from rvos.datasets.annotation.journal import Author
+    from rvos.datasets.annotation.store import Store
+
+    draw_two(owner)
+    ana, rita = page(app, "Ana", "author"), page(app, "Rita", "reviewer")
+    about = {"kind": "expression", "id": "1"}
+    before = store.latest()
+    for person, text in ((rita, "Which <b>box</b>?"), (ana, "the red one"), (owner, "agreed")):
+        person.post("/api/clips/1/comments", {"about": about, "text": text})
+    thread = owner.get("/api/clips/1")["comments"]
+    assert [(c["name"], c["text"], c["about"]) for c in thread] == [
+        ("Rita", "Which <b>box</b>?", about),
+        ("Ana", "the red one", about),
+        ("owner", "agreed", about),
+    ]
+    assert all(c["at"] and not c["resolved"] for c in thread)
+    events = owner.get(f"/api/events?since={before}")["changes"]
+    assert [(e["label"], e["name"], e["touched"]["other"]) for e in events] == [
+        ("comment", name, True) for name in ("Rita", "Ana", "owner")
+    ]
+    rita.post("/api/clips/1/comments", {"about": {"kind": "expression", "id": "9"}, "text": "x"}, 404)
+    rita.post("/api/clips/1/comments", {"about": about, "text": " "}, 400)
+    blind = page(app, "Bo", "blind")
+    told = [blind.get("/api/blind/tasks")]
+    told += [blind.get(f"/api/blind/tasks/{task['id']}") for task in told[0]["tasks"]]
+    assert "red one" not in str(told) and "agreed" not in str(told)
+    write_native(store, tmp_path / "native")
+    said = native.read(tmp_path / "native").clip("one").comments
+    assert [(c.person, c.text, c.at) for c in said] == [(c["person"], c["text"], c["at"]) for c in thread]
+    with Store.create(tmp_path / "second") as second:
+        from rvos.datasets.annotation.conversion import add_imported
+        from rvos.datasets.annotation.importing import import_dataset
+
+        add_imported(second, import_dataset("annotation", tmp_path / "native", limit=1), Author("owner"))
+        assert [c["text"] for c in second.comments(1)] == [c["text"] for c in thread]
+
+
+def test_a_clip_without_images_and_size_holds_sentences_only(owner: Page, store: Any) -> None:
+    from rvos.datasets.annotation.journal import Author
+    from rvos.datasets.annotation.videos import Incoming, add_clip
+
+    key = add_clip(store, {"id": "bare"}, [Incoming("00000", "", None)], Author("owner"))["key"]
+    shown = owner.get(f"/api/clips/{key}")["clip"]
+    assert shown["height"] is shown["width"] is shown["frame_width"] is None and shown["frames"] == ["00000"]
+    owner.change({"op": "expression.new", "text": "a dog", "object_ids": None}, {"op": "object.new"}, clip=key)
+    for drawn in ("", counts(box(0, 0))):
+        stroke = {"op": "mask", "object": "1", "frame": 0, "counts": drawn, "base": 0}
+        assert "no size is known" in owner.change(stroke, clip=key, status=422)["error"]["message"]
+    owner.get(f"/api/clips/{key}/frames/0", 404)
+    assert owner.get(f"/api/clips/{key}/masks?first=0&last=0")["frames"] == {}
+    owner.get(f"/api/clips/{key}/checks")
+    owner.post(f"/api/clips/{key}/segment", {"frame": 0, "model": "sam", "points": []}, 422)
+    owner.post(f"/api/clips/{key}/propagate", {"object_ids": ["1"], "frame": 0, "until": 0}, 422)
+
+
 def test_authors_edit_what_is_assigned_to_them(owner: Page, app: Any) -> None:
     ana = page(app, "Ana", "author")
     ana.change({"op": "object.new"}, clip=2)
