@@ -158,8 +158,7 @@ class LisaNanoPropagation(LisaPropagation):
 def pixel_propagator(predictor: VideoLisaPredictor) -> FeaturePropagator:
     """Propagation that suits frames of 96 x 128: SAM features between their cells, and the colours themselves.
 
-    With the true masks of the first frame it reaches a J of 78 on other frames of ``valid``; with SAM nano's own cells
-    20 (8 videos; its options were chosen there).
+    SAM nano's own cells are as wide as a thing, which they lose within a few frames. The options were chosen on ``valid``.
     """
 
     def features(video: Video, frames: Sequence[int] | None) -> Iterator[FrameFeatures]:

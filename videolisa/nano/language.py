@@ -275,7 +275,8 @@ class LanguageStage(nn.Module):
             inputs_embeds=torch.cat([before, rows], 1), past_key_values=cache, use_cache=True, output_hidden_states=True
         )
         length = before.shape[1] + rows.shape[1]
-        keys = [cache.layers[n].keys[:, :, before.shape[1] :] for n in range(len(language.layers))]
+        layers: Any = cache.layers
+        keys = [layers[n].keys[:, :, before.shape[1] :] for n in range(len(language.layers))]
         ids = pad_sequence([q.ids for q in asked], batch_first=True)
         owner = pad_sequence([q.owner for q in asked], batch_first=True, padding_value=-1)
         place = pad_sequence([q.place for q in asked], batch_first=True)
