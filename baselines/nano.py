@@ -158,7 +158,7 @@ class LisaNanoPropagation(LisaPropagation):
 def pixel_propagator(predictor: VideoLisaPredictor) -> FeaturePropagator:
     """Propagation that suits frames of 96 x 128: SAM features between their cells, and the colours themselves.
 
-    SAM nano's own cells are as wide as a thing, which they lose within a few frames. The options were chosen on ``valid``.
+    SAM nano's own cells are as wide as a thing, which they lose soon. The options were chosen on ``valid``.
     """
 
     def features(video: Video, frames: Sequence[int] | None) -> Iterator[FrameFeatures]:
