@@ -34,6 +34,7 @@ from ..videolisa.processor import Processor
 from ..videolisa.prompts import IMAGE_ANSWER
 from ..videolisa.sampling import FrameSample
 from ..videolisa.train.recipes import Recipe
+from ..videolisa.train.record import lineage
 from .lisa import IMAGE_END, IMAGE_START, SYSTEM, LisaConfig, LisaModel, LisaPredictor, open_lisa, question
 
 
@@ -154,5 +155,5 @@ def lisa_nano_recipe(
         save_half(lisa, folder)
 
     stages = stages_of(lessons, exams, stage, predictor, scale, LANGUAGE.steps + LANGUAGE_TRACKS.steps)
-    about = {"base": lisa.source}
+    about = lineage(lisa.source)
     return Recipe("lisa-nano", chosen(stages, only), save, lambda: about | facts(scenes, lisa))

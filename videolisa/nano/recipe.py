@@ -22,6 +22,7 @@ from ..prompts import QUESTIONS, SEG, TRAINING_ANSWERS
 from ..tokenizer import MODEL_FILE, Tokenizer
 from ..train.engine import Optimisation, Stage
 from ..train.recipes import Recipe, validate
+from ..train.record import lineage
 from .language import EVERYTHING, WORDS, LanguageStage, TrackBatch, VideoLessons
 from .mirror import mirrored
 from .models import nano_tokenizer, new_videolisa
@@ -193,7 +194,7 @@ def nano_recipe(
             ClipPretraining(videolisa, scenes, scale),
             *language_stages(videolisa, asked, codes, scale),
         )
-    about = {"base": None if base is None else base.source}
+    about = lineage(None if base is None else base.source)
     return Recipe(
         "nano", chosen(made, only), lambda out: save_half(videolisa, out), lambda: about | facts(scenes, videolisa)
     )

@@ -121,6 +121,14 @@ def training_card(**facts: Any) -> dict[str, Any]:
     }
 
 
+def lineage(base: str | Path | None) -> dict[str, Any]:
+    """What a card says of the weights that a run began with: their place and, where they have one, their own card."""
+    if base is None:
+        return {"base": None}
+    card = Path(base) / CARD_FILE
+    return {"base": str(base), "base_card": json.loads(card.read_text(encoding="utf-8")) if card.is_file() else None}
+
+
 def write_card(folder: Path, card: Mapping[str, Any]) -> Path:
     """``training-card.json``, atomically."""
     folder.mkdir(parents=True, exist_ok=True)
