@@ -212,12 +212,6 @@ class Batch(Strict):
     again: bool = False
 
 
-_MADE_BY: dict[str, tuple[type[Strict], ...]] = {
-    "object": (ObjectNew, ObjectSplit),
-    "expression": (ExpressionNew,),
-}
-
-
 @dataclass
 class Done:
     """What a change did.
@@ -273,12 +267,16 @@ def _carried_out(change: Change, person: Person, batch: Batch) -> Done | None:
         return None
     entries = list(journal.entries_of(record.content))
     rows = [(table, key, after and {**after, "revision": record.seq}) for table, key, _, after in entries]
-    made = {t: iter([k[1] for table, k, before, _ in entries if table == t and before is None]) for t in _MADE_BY}
+    made = {
+        t: iter([key[1] for table, key, before, _ in entries if table == t and before is None])
+        for t in ("object", "expression")
+    }
     ids = {}
     for op in batch.ops:  # rows are journaled in the order in which operations made them
-        table = next((t for t, kinds in _MADE_BY.items() if isinstance(op, kinds)), None)
-        if table is not None and (identity := next(made[table], None)) is not None and op.temp is not None:
-            ids[op.temp] = identity
+        if isinstance(op, ObjectNew | ObjectSplit | ExpressionNew):
+            identity = next(made["expression" if isinstance(op, ExpressionNew) else "object"], None)
+            if identity is not None and op.temp is not None:
+                ids[op.temp] = identity
     return Done(record.seq, record.touched, rows, ids)
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import RvosError
@@ -50,7 +52,7 @@ class Jobs:
 
     def __init__(self) -> None:
         self._jobs: dict[str, Job] = {}
-        self._queue: deque[tuple[Job, Work]] = deque()
+        self._queue: deque[tuple[Job, Work, Path | None]] = deque()
         self._wake = threading.Condition()
         self._version = 0
         self._number = 0
@@ -62,8 +64,12 @@ class Jobs:
         """Grows with every change of any job."""
         return self._version
 
-    def start(self, kind: JobKind, key: int | None, person: str, work: Work) -> Job:
-        """Put work into the queue. Raises Busy where it is full."""
+    def start(self, kind: JobKind, key: int | None, person: str, work: Work, folder: Path | None = None) -> Job:
+        """Put work into the queue; ``folder`` is removed once the job has ended, however it ends.
+
+        Raises:
+            Busy: the queue is full.
+        """
         with self._wake:
             if len(self._queue) >= _MOST_WAITING:
                 raise Busy(f"{_MOST_WAITING} jobs are waiting; cancel some or wait.")
@@ -71,7 +77,7 @@ class Jobs:
             job = Job(str(self._number), kind, key, person)
             self._jobs[job.id] = job
             self._forget_old()
-            self._queue.append((job, work))
+            self._queue.append((job, work, folder))
             self._version += 1
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="rvos-jobs", daemon=True)
@@ -111,18 +117,25 @@ class Jobs:
             self._thread.join(timeout=10)
 
     def _run(self) -> None:
-        while True:
-            with self._wake:
-                self._wake.wait_for(lambda: self._queue or self._closed)
-                if self._closed:
-                    return
-                job, work = self._queue.popleft()
-                if job.state == "cancelled":
-                    continue
-                self._set(job, state="running")
-            self._carry_out(job, work)
+        while (found := self._next()) is not None:
+            job, work, folder = found
+            if job.state == "running":
+                self._carry_out(job, work, folder)
+            else:
+                _remove(folder)
 
-    def _carry_out(self, job: Job, work: Work) -> None:
+    def _next(self) -> tuple[Job, Work, Path | None] | None:
+        """What is to be done next, or to be removed as it was cancelled; None where the queue is closed and empty."""
+        with self._wake:
+            self._wake.wait_for(lambda: self._queue or self._closed)
+            if not self._queue:
+                return None
+            job, work, folder = self._queue.popleft()
+            if job.state == "waiting" and not self._closed:
+                self._set(job, state="running")
+            return job, work, folder
+
+    def _carry_out(self, job: Job, work: Work, folder: Path | None) -> None:
         def progress(done: int, total: int) -> None:
             with self._wake:
                 if job.state == "cancelled":
@@ -130,7 +143,10 @@ class Jobs:
                 self._set(job, done=done, total=total)
 
         try:
-            result = work(progress)
+            try:
+                result = work(progress)
+            finally:
+                _remove(folder)
         except Cancelled:
             return
         except RvosError as error:
@@ -156,3 +172,8 @@ class Jobs:
         ended = [job_id for job_id, job in self._jobs.items() if job.ended]
         for job_id in ended[: max(0, len(self._jobs) - _KEPT)]:
             del self._jobs[job_id]
+
+
+def _remove(folder: Path | None) -> None:
+    if folder is not None:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -6,9 +6,10 @@ import os
 import re
 import shutil
 import tempfile
+import time
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
@@ -38,6 +39,8 @@ _CLIP_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,119}\Z")
 #: how far an uploaded archive may grow; frames hardly shrink, masks and JSON to a tenth
 _MOST_GROWTH, _FLOOR, _MOST_UNPACKED = 10, 64 << 20, 8 << 30
 _CHUNK = 1 << 20
+#: seconds after which nobody works any more on what was uploaded
+_OLD_UPLOAD = 6 * 3600
 
 
 def _job(job: Job, status: int = 202) -> Response:
@@ -162,7 +165,7 @@ async def upload_clip(caller: Caller, request: Request, name: str, kind: Literal
     author = Author(caller.person.id, caller.tab)
 
     def work(progress: Progress) -> dict[str, Any]:
-        with _upload(caller, request, folder):
+        with _noted(caller, request):
             if kind == "video":
                 found = [videos.Found(name, folder / f"{name}.mp4")]
             else:
@@ -189,7 +192,7 @@ async def upload_import(
     author = Author(caller.person.id, caller.tab)
 
     def work(progress: Progress) -> dict[str, Any]:
-        with _upload(caller, request, folder):
+        with _noted(caller, request):
             imported = import_dataset(format, _root(_unpacked(folder)), split=split)
             rows = add_imported(caller.store, imported, author, progress)
         return {"clips": [row["id"] for row in rows], "keys": [row["key"] for row in rows]}
@@ -199,7 +202,7 @@ async def upload_import(
 
 def _started(caller: Call, kind: Literal["clip", "import"], work: Any, folder: Path) -> Job:
     try:
-        return caller.bench.jobs.start(kind, None, caller.person.id, work)
+        return caller.bench.jobs.start(kind, None, caller.person.id, work, folder)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -208,6 +211,7 @@ def _started(caller: Call, kind: Literal["clip", "import"], work: Any, folder: P
 async def _receive(caller: Call, request: Request, name: str) -> Path:
     """Write the body into a new folder of the project's cache. The door has bounded it."""
     (caller.store.folder / "cache").mkdir(exist_ok=True)
+    remove_old_uploads(caller.store.folder)
     folder = Path(tempfile.mkdtemp(dir=caller.store.folder / "cache", prefix="upload-"))
     try:
         with (folder / name).open("xb") as file:
@@ -219,16 +223,22 @@ async def _receive(caller: Call, request: Request, name: str) -> Path:
     return folder
 
 
+def remove_old_uploads(project: Path) -> None:
+    """Remove what servers left behind that were killed while they received or unpacked files."""
+    for folder in (project / "cache").glob("upload-*"):
+        with suppress(FileNotFoundError):  # another server may remove it too
+            if time.time() - folder.stat().st_mtime > _OLD_UPLOAD:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
 @contextmanager
-def _upload(caller: Call, request: Request, folder: Path) -> Iterator[None]:
-    """Around the use of what was uploaded: it is removed afterwards, and noted in the log where it is refused."""
+def _noted(caller: Call, request: Request) -> Iterator[None]:
+    """Around the use of what was uploaded: noted in the log where it is refused."""
     try:
         yield
     except RvosError as error:
         caller.bench.log.add(request.scope, 422, "refused-upload", str(error))
         raise
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _unpacked(folder: Path) -> Path:

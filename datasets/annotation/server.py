@@ -58,6 +58,7 @@ def create_app(
         names: host names by which the server is called, beside addresses.
         loopback_only: refuse every Host that is not this machine.
     """
+    routes_jobs.remove_old_uploads(store.folder)
     log = RefusedLog(store.folder / "refused.log")
     bench = Bench(store, models or Models(), Jobs(), log, paraphrase)
 

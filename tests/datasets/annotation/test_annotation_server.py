@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -297,6 +298,31 @@ def test_authors_edit_what_is_assigned_to_them(owner: Page, app: Any) -> None:
     assert ana.change({"op": "object.new"}, clip=2, status=403)["error"]["code"] == "role"
     assert [c["may_edit"] for c in ana.get("/api/clips")["clips"]] == [True, False]
     assert ana.post("/api/assignments/done", {"clip": 1})["assignments"][0]["state"] == "done"
+
+
+def test_uploads_that_nobody_works_on_are_removed(owner: Page, tmp_path: Path, store: Any) -> None:
+    import os
+    import shutil
+    import threading
+
+    raw = {"content-type": "application/octet-stream"}
+    cache = store.folder / "cache"
+    for name, age in (("upload-killed", 10 * 3600), ("upload-now", 60)):
+        (cache / name / "contents").mkdir(parents=True)
+        os.utime(cache / name, (time.time() - age,) * 2)
+    jobs, held = owner.client.app.state.bench.jobs, threading.Event()
+    jobs.start("export", None, "owner", lambda progress: {"waited": held.wait(60)})
+    packed = shutil.make_archive(str(tmp_path / "three"), "zip", tmp_path / "videos" / "one")
+    sent = owner.client.post("/api/clips?name=three&kind=zip", content=Path(packed).read_bytes(), headers=raw).json()
+    assert (cache / "upload-now").is_dir() and not (cache / "upload-killed").exists()
+    assert len(list(cache.glob("upload-*"))) == 2
+    assert owner.client.delete(f"/api/jobs/{sent['job']['id']}").json()["job"]["state"] == "cancelled"
+    held.set()
+    end = time.monotonic() + 20
+    while len(list(cache.glob("upload-*"))) > 1 and time.monotonic() < end:
+        time.sleep(0.01)
+    assert [path.name for path in cache.glob("upload-*")] == ["upload-now"]
+    assert [clip["id"] for clip in store.clips()] == ["one", "two"]
 
 
 def test_clips_and_datasets_come_in_by_upload(owner: Page, tmp_path: Path, store: Any) -> None:
