@@ -18,7 +18,7 @@ from .journal import Author, Change
 from .records import now
 from .store import VOID, Store
 from .tracks import Tracks
-from .videos import Incoming, Progress, add_clip, video_of
+from .videos import Incoming, Progress, add_clip, frame_size_of, video_of
 
 if TYPE_CHECKING:
     from .importing import Imported
@@ -85,6 +85,7 @@ def native_clip(store: Store, key: int, tracks: Tracks | None = None) -> native.
     return native.Clip.model_validate(
         {
             **{name: clip[name] for name in (*_CLIP_FIELDS, "source")},
+            **dict(zip(("frame_height", "frame_width"), frame_size_of(store, key), strict=True)),
             "frames": store.frames_of(key),
             "objects": [_object(row, spans.get(row["id"], [])) for row in objects],
             "expressions": [_without(row, "clip", "revision") for row in named["expression"]],

@@ -347,6 +347,20 @@ def video_of(store: Store, key: int) -> Video:
     return Video(clip["id"], names, source, fps=clip["fps"], declared_size=size)
 
 
+def frame_size_of(store: Store, key: int) -> tuple[int | None, int | None]:
+    """(height, width) of a clip's images where that is another size than its masks', else None, None.
+
+    Projects of version 1 did not note it: there the first image tells. Raises Unknown, ImageError.
+    """
+    clip = store.clip(key)
+    noted = clip["frame_height"], clip["frame_width"]
+    first = store.frame_file(key, 0)
+    if noted[0] is not None or clip["height"] is None or first.is_symlink() or not first.is_file():
+        return noted
+    found = image_size(first)
+    return noted if found == (clip["height"], clip["width"]) else found
+
+
 @dataclass(frozen=True)
 class Picture:
     """An image as it goes over the wire."""

@@ -15,10 +15,12 @@ import sqlalchemy as sa  # noqa: E402
 
 from rvos.datasets.annotation import database as db  # noqa: E402
 from rvos.datasets.annotation import edits, journal  # noqa: E402
+from rvos.datasets.annotation.conversion import native_clip  # noqa: E402
 from rvos.datasets.annotation.journal import Author  # noqa: E402
 from rvos.datasets.annotation.people import Person, assign, invite  # noqa: E402
 from rvos.datasets.annotation.refusals import Refusal  # noqa: E402
 from rvos.datasets.annotation.store import OWNER, Store  # noqa: E402
+from rvos.datasets.annotation.videos import Incoming, add_clip  # noqa: E402
 from rvos.datasets.errors import DatasetError, UsageError  # noqa: E402
 
 PERSON = Person(OWNER, OWNER, "owner")
@@ -161,6 +163,20 @@ def test_an_old_project_is_migrated_step_by_step_and_a_newer_one_refused(tmp_pat
         engine.dispose()
     with pytest.raises(DatasetError, match="newer rvos"):
         Store.open(tmp_path / "project")
+
+
+def test_the_size_of_images_is_known_where_the_project_did_not_note_it(tmp_path: Path) -> None:
+    """Version 1 took images of another size than the masks without a word of it."""
+    annotationclient.write_frames(tmp_path / "frames")
+    frames = [Incoming(path.stem, path.suffix, path) for path in sorted((tmp_path / "frames").iterdir())]
+    double = {"height": 2 * annotationclient.HEIGHT, "width": 2 * annotationclient.WIDTH}
+    with Store.create(tmp_path / "project") as store:
+        add_clip(store, {"id": "thumbnails", **double}, frames, Author(OWNER))
+        add_clip(store, {"id": "plain"}, frames, Author(OWNER))
+        with store.keeping() as connection:
+            connection.execute(sa.update(db.clip).values(frame_height=None, frame_width=None))
+        wanted = (annotationclient.HEIGHT, annotationclient.WIDTH)
+        assert [native_clip(store, key).frame_size for key in (1, 2)] == [wanted, None]
 
 
 def test_folders_that_are_no_project_are_refused(tmp_path: Path, store: Store) -> None:
