@@ -23,21 +23,26 @@ function makeTab() {
 
 export const tab = TAB;
 
-async function send(method, path, { body, signal } = {}) {
+const GONE = "The server does not answer. Is `rvos annotate serve` still running?";
+
+/** What the server answered, read to its end by `read`. Throws Refused, Unreachable (also where it went half-way), or the signal's AbortError. */
+async function send(method, path, read, { body, signal } = {}) {
   const headers = { "X-Rvos-Tab": TAB };
   if (method !== "GET") {
     headers["X-Rvos"] = "1";
     headers["Content-Type"] = "application/json";
   }
   let answer;
+  let found;
   try {
     answer = await fetch(`/api/${path}`, { method, headers, body: method === "GET" ? undefined : JSON.stringify(body ?? {}), signal, credentials: "same-origin" });
+    found = await (answer.ok ? read(answer) : answer.text());
   } catch (error) {
     if (signal?.aborted) throw error;
-    throw new Unreachable("The server does not answer. Is `rvos annotate serve` still running?");
+    throw new Unreachable(GONE);
   }
-  if (answer.ok) return answer;
-  throw new Refused(answer.status, errorIn(await answer.text()));
+  if (answer.ok) return found;
+  throw new Refused(answer.status, errorIn(found));
 }
 
 function errorIn(text) {
@@ -49,14 +54,14 @@ function errorIn(text) {
   }
 }
 
-const json = async (...call) => (await send(...call)).json();
+const json = (answer) => answer.json();
 
-export const get = (path, options) => json("GET", path, options);
-export const post = (path, body, options) => json("POST", path, { body, ...options });
-export const put = (path, body) => json("PUT", path, { body });
-export const patch = (path, body) => json("PATCH", path, { body });
-export const remove = (path) => json("DELETE", path);
-export const picture = async (path, signal) => (await send("GET", path, { signal })).blob();
+export const get = (path, options) => send("GET", path, json, options);
+export const post = (path, body, options) => send("POST", path, json, { body, ...options });
+export const put = (path, body) => send("PUT", path, json, { body });
+export const patch = (path, body) => send("PATCH", path, json, { body });
+export const remove = (path) => send("DELETE", path, json);
+export const picture = (path, signal) => send("GET", path, (answer) => answer.blob(), { signal });
 
 /** Sends a file. `progress(sent, total)` is told on the way, which fetch cannot. */
 export function upload(path, blob, { progress = () => {}, signal = null } = {}) {

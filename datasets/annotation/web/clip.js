@@ -16,7 +16,8 @@ const REREAD = new Set(["object.split", "object.merge", "mask.review"]); // chan
 const CODES = { human: "h", imported: "i", propagated: "p" };
 const UNKNOWN = ".".charCodeAt(0);
 
-/** Events: `structure` (objects, sentences), `masks` (detail: frames or null), `saving`, `conflict`, `jobs`, `lost`, `back` (the server answers again). */
+/** Events: `structure` (objects, sentences), `masks` (detail: frames or null), `saving`, `conflict`, `jobs`, `lost`, `heard` (the server answered),
+ * `back` (it answers again). */
 export class Clip extends EventTarget {
   static async open(key) {
     const clip = new Clip(key);
@@ -39,6 +40,7 @@ export class Clip extends EventTarget {
     this.closed = new AbortController();
     this.epoch = 0;
     this.own = new Set(); // journal numbers of what this page did and already shows
+    this.newest = 0; // the last of them
   }
 
   emit(type, detail = null) {
@@ -48,18 +50,27 @@ export class Clip extends EventTarget {
   // Reading -----------------------------------------------------------------------------------------------------------
 
   async reload() {
-    const state = await api.get(this.path);
+    let state;
+    do state = await api.get(this.path);
+    while (state.seq < this.newest); // what was written meanwhile is not in it, and no event will tell of it
     this.seq = state.seq;
     this.info = state.clip;
     this.size = state.clip.height * state.clip.width;
     this.objects = new Map(state.objects.filter(isObject).map((o) => [o.id, { ...o, codes: codesOf(o.spans, state.clip.n_frames) }]));
     this.window = Math.max(4, Math.min(WINDOW, Math.floor(WINDOW_MASKS / Math.max(1, this.objects.size))));
     this.expressions = new Map(state.expressions.map((e) => [e.id, e]));
+    for (const { ops } of this.queue) for (const op of ops) this.showUnsent(op);
     this.comments = state.comments ?? [];
     this.verdicts = state.verdicts ?? [];
     this.forgetMasks();
     this.emit("structure");
     this.emit("masks");
+  }
+
+  /** What was changed in a sentence and is on its way still shows. */
+  showUnsent({ op, expression, ...values }) {
+    const row = this.expressions.get(expression);
+    if (op === "expression.set" && row) this.expressions.set(expression, { ...row, ...values });
   }
 
   forgetMasks() {
@@ -250,8 +261,8 @@ export class Clip extends EventTarget {
   /** Waits, but not after the server was heard again. */
   reachable(milliseconds) {
     return new Promise((resolve) => {
-      this.heard = resolve;
       setTimeout(resolve, milliseconds);
+      this.addEventListener("heard", resolve, { once: true });
     });
   }
 
@@ -300,10 +311,16 @@ export class Clip extends EventTarget {
   }
 
   written(item, answer) {
-    this.own.add(answer.seq);
+    this.did(answer);
     for (const op of item.ops) if (op.op === "mask") this.settle(op, answer.masks?.[op.frame]?.[op.object] ?? null);
     this.takeRows(answer);
     if (item.ops.some((op) => REREAD.has(op.op))) this.refresh(answer).catch((error) => this.emit("lost", error));
+  }
+
+  /** A change of this page is written. */
+  did({ seq }) {
+    this.own.add(seq);
+    this.newest = Math.max(this.newest, seq);
   }
 
   /** An unsent mask has arrived and is `stored` (null: not annotated), or was given up (undefined). */
@@ -337,7 +354,7 @@ export class Clip extends EventTarget {
   async back(direction) {
     await this.saved();
     const answer = await api.post(`${this.path}/${direction}`, {});
-    this.own.add(answer.seq);
+    this.did(answer);
     this.takeRows(answer);
     await this.refresh(answer);
     return answer;
@@ -359,15 +376,18 @@ export class Clip extends EventTarget {
         const path = `events${api.query({ since, clip: this.key, wait, jobs: version })}`;
         const events = await api.get(path, { signal: this.closed.signal });
         wait = 20;
-        this.heard?.();
+        this.emit("heard");
         if (away) this.emit("back");
         away = false;
-        since = events.seq;
+        if (events.jobs_version !== version) this.jobs = events.jobs; // else the answer does not list them
         version = events.jobs_version;
-        this.jobs = events.jobs ?? this.jobs;
         this.emit("jobs");
-        if (events.reset) await this.reload();
-        else await this.follow(events.changes.filter((change) => !this.own.delete(change.seq)));
+        if (events.reset) {
+          this.newest = Math.min(this.newest, events.seq); // the project may be an older copy of itself
+          await this.reload();
+        } else await this.follow(events.changes.filter((change) => !this.own.has(change.seq)));
+        since = events.seq; // not before it is shown: what could not be read is told again
+        for (const { seq } of events.changes) this.own.delete(seq);
       } catch (error) {
         if (this.closed.signal.aborted) return;
         if (error instanceof api.Refused && error.status < 500) return void this.emit("lost", error);

@@ -24,6 +24,7 @@ const NO_FRAMES = "There are no frames here, and no size is known: nothing can b
 const JUMP = 24; // frames; a longer way is a jump, and who jumps may jump again:
 const FEW = 8; // objects
 const PAINTED = 12; // frames on each side whose masks are painted ahead
+const AGAIN = 1000; // milliseconds until a frame is asked for once more where the server was gone
 const REST = 200; // neighbours are fetched after so many milliseconds of rest
 
 export async function workbenchScreen(app, key, frame, sentence) {
@@ -297,9 +298,16 @@ class Workbench {
       this.stage.onDrawn = () => this.shownFrame(frame);
     } catch (error) {
       if (error.name !== "AbortError") say(`Frame ${frame + 1}: ${error.message}`, "error");
+      if (error instanceof api.Unreachable) await this.gotoAgain(frame);
     } finally {
       if (this.frame === frame) this.stage.canvas.removeAttribute("aria-busy");
     }
+  }
+
+  /** Once the server may answer again, if the frame is still the one that is looked at. */
+  async gotoAgain(frame) {
+    await this.clip.reachable(AGAIN);
+    if (this.frame === frame && !this.aborts.signal.aborted) await this.gotoWhenHere(frame);
   }
 
   /** Kept as a user timing, so that the browser's own tools show how long a seek from the cache takes. */
@@ -404,8 +412,14 @@ class Workbench {
 
   async repaint() {
     const { frame } = this;
-    if (!this.clip.masksNow(frame)) await this.clip.masks(frame);
-    if (this.frame === frame && !this.stage.tool?.open) this.paintMasks();
+    try {
+      if (!this.clip.masksNow(frame)) await this.clip.masks(frame);
+      if (this.frame === frame && !this.stage.tool?.open) this.paintMasks();
+    } catch (error) {
+      if (!(error instanceof api.Unreachable)) throw error;
+      await this.clip.reachable(AGAIN);
+      if (this.frame === frame && !this.aborts.signal.aborted) await this.repaint();
+    }
   }
 
   /** What a frame shows beside the object in hand; null where its masks are not here yet. */

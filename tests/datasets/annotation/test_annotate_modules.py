@@ -227,3 +227,51 @@ def test_what_a_module_imports_another_exports() -> None:
             assert not missing, (name, other, missing)
             unused = [n.strip() for n in names.split(",") if len(re.findall(rf"\b{n.strip()}\b", text)) < 2]
             assert not unused, (name, unused)
+
+
+ANSWERED = """async ([answers, code]) => {
+  const real = window.fetch;
+  window.fetch = async () => {
+    const answer = answers.shift();
+    const broken = () => new ReadableStream({ start: (stream) => stream.error(new TypeError("gone")) });
+    return new Response(answer === null ? broken() : JSON.stringify(answer));
+  };
+  const [api, { Clip }] = await Promise.all([import("/web/api.js"), import("/web/clip.js")]);
+  try {
+    return await new Function("api", "clip", `return (async () => { ${code} })()`)(api, new Clip(1));
+  } finally {
+    window.fetch = real;
+  }
+}"""
+
+
+def _clip_answer(seq: int, *sentences: dict[str, Any]) -> dict[str, Any]:
+    size = {"height": 4, "width": 5, "n_frames": 2}
+    return {"seq": seq, "clip": size, "objects": [], "expressions": list(sentences)}
+
+
+def test_a_clip_that_was_read_before_a_change_was_written_is_read_again(page: Any) -> None:
+    """Else the page would lose its own sentence: no event tells a page of what it did itself."""
+    answers = [_clip_answer(4), _clip_answer(5, {"id": "1", "text": "said"})]
+    code = "clip.did({ seq: 5 }); await clip.reload(); return [...clip.expressions.keys()];"
+    assert page.evaluate(ANSWERED, [answers, code]) == ["1"]
+
+
+def test_what_is_on_its_way_shows_after_the_clip_is_read(page: Any) -> None:
+    code = """
+      clip.queue.push({ ops: [{ op: "expression.set", expression: "1", state: "ready" }] });
+      await clip.reload();
+      return clip.expressions.get("1").state;
+    """
+    answers = [_clip_answer(4, {"id": "1", "state": "draft"})]
+    assert page.evaluate(ANSWERED, [answers, code]) == "ready"
+
+
+def test_a_change_whose_answer_breaks_off_is_sent_again(page: Any) -> None:
+    code = """
+      await clip.reload();
+      const answer = await clip.change("new sentence", [{ op: "expression.new", temp: "$new", text: "said" }]);
+      return [answer.seq, clip.queue.length, clip.failures];
+    """
+    answers = [_clip_answer(4), None, {"seq": 5, "ids": {"$new": "1"}, "masks": {}}]
+    assert page.evaluate(ANSWERED, [answers, code]) == [5, 0, 0]

@@ -1,4 +1,7 @@
-"""A server that is killed at any moment: what it had acknowledged is there after the restart."""
+"""A server that is killed at any moment: what it had acknowledged is there after the restart.
+
+Three kills of a server that programs talk to; ``test_annotate_crash.py`` kills one fifty times under two browsers.
+"""
 
 from __future__ import annotations
 
@@ -131,18 +134,7 @@ def test_a_change_that_is_sent_again_is_not_made_twice(owner: annotationclient.P
 
 
 def test_what_was_acknowledged_survives_three_kills(tmp_path: Path) -> None:
-    _kills(tmp_path, 3)
-
-
-@pytest.mark.long
-def test_what_was_acknowledged_survives_fifty_kills(tmp_path: Path) -> None:
-    _kills(tmp_path, 50)
-
-
-def _kills(tmp_path: Path, n: int) -> None:
     folder, tokens = _project(tmp_path)
-    strokes = sum(_killed_and_checked(folder, tokens, seed) for seed in range(n))
-    print(f"{n} kills, {strokes} acknowledged strokes")
-    assert strokes >= 2 * n
+    assert sum(_killed_and_checked(folder, tokens, seed) for seed in range(3)) >= 6
     with Store.open(folder) as store:
         assert_replayed(store, tmp_path / "replayed")
