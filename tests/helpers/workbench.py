@@ -39,15 +39,15 @@ def served_here(project: Path, **options: Any) -> Iterator[str]:
     from rvos.datasets.annotation.store import OWNER, Store
 
     store = Store.open(project)
+    app = create_app(store, **options)
     listening = listen("127.0.0.1", 0)
-    server = uvicorn.Server(
-        uvicorn.Config(create_app(store, **options), log_level="warning", timeout_graceful_shutdown=1)
-    )
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1))
     thread = threading.Thread(target=server.run, args=([listening],))
     thread.start()
     try:
         yield f"http://127.0.0.1:{listening.getsockname()[1]}/#token={new_link(store, OWNER)}"
     finally:
+        app.state.bench.stopping.set()
         server.should_exit = True
         thread.join(20)
 

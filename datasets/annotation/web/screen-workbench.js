@@ -560,7 +560,7 @@ class Workbench {
     this.stage.canvas.setAttribute("aria-busy", "true");
     const answer = await this.run(api.post(`clips/${this.clip.key}/segment`, { frame, model, points: prompt, box }));
     this.stage.canvas.removeAttribute("aria-busy");
-    if (answer && this.frame === frame && this.selected === selected) await this.run(this.clip.draw("segmented", [{ object: selected, frame, counts: answer.counts }], { model }));
+    if (answer && this.frame === frame && this.selected === selected) await this.run(this.clip.draw("segmented", [{ object: selected, frame, counts: answer.counts }], { model: answer.model }));
   }
 
   // Objects -----------------------------------------------------------------------------------------------------------
