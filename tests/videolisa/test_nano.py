@@ -273,7 +273,19 @@ def test_masks_are_of_the_frames_that_are_decoded(scenes: list[SceneVideo], nano
     (lesson,) = lessons.draw(np.random.default_rng(0), 1, 3, 2, EVERYTHING)
     assert lesson.masks is not None and lesson.masks.shape[:2] == (3, 2)
     losses = LanguageStage(nano.model, ThingCodes(64))([lesson])
-    assert {"loss", "ce", "selection", "bce", "dice", "right", "motion", "places", "events", "ranks", "gaze"} == losses.keys()
+    assert {
+        "loss",
+        "ce",
+        "selection",
+        "bce",
+        "dice",
+        "right",
+        "motion",
+        "places",
+        "events",
+        "ranks",
+        "gaze",
+    } == losses.keys()
     assert all(torch.isfinite(value) for value in losses.values())
 
 
