@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from absent import without_torch
 from toyset import ToyDataset
 
 from rvos.baselines.registry import MANIFEST, load_attribute, make_predictor, predictor_names
@@ -78,9 +79,7 @@ def test_modules_functions_classes_and_entry_points(plugin: None) -> None:
 
 
 def test_a_model_without_its_packages_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "torch", None)
-    for name in [m for m in sys.modules if m.startswith("rvos.videolisa.")]:
-        monkeypatch.delitem(sys.modules, name)
+    without_torch(monkeypatch)
     with pytest.raises(MissingExtraError, match=re.escape("pip install 'rvos[models]'")):
         make_predictor("videolisa:checkpoint")
 

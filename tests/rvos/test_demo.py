@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from absent import without_torch
 from PIL import Image
 
 from rvos import miniature
@@ -71,9 +71,7 @@ def test_models_that_cannot_run_are_left_out_aloud(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(shipped, "WEIGHTS", tmp_path)
     names, notice = _models()
     assert names == () and notice.startswith("Left out: videolisa-nano and lisa-nano. ") and "\n" not in notice
-    monkeypatch.setitem(sys.modules, "torch", None)
-    for module in [m for m in sys.modules if m.startswith(("rvos.videolisa.", "rvos.baselines.nano"))]:
-        monkeypatch.delitem(sys.modules, module)
+    without_torch(monkeypatch)
     names, notice = _models()
     assert names == () and "pip install 'rvos[models]'" in notice and "\n" not in notice
 
