@@ -164,7 +164,7 @@ class Settings:
 
     Attributes:
         base: folder of the weights that every training starts from: image branches, and a language model that has seen
-            words only, so that no variant is favoured.
+            words, and beside them tracks in Sparse Dense rows, which favours strategies with dense rows.
         scale: share of every stage's steps.
         videos: of ``reasonshapes/train``.
         limit: videos of the test split that are predicted; all where None.

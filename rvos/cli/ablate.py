@@ -18,7 +18,7 @@ def ablate(
         Path,
         typer.Option(
             help="Weights that every variant starts from: a videolisa-nano whose image branches are trained and whose "
-            "language model has seen words only (rvos train --stages sam,clip,words)."
+            "language model knows the words (rvos train --stages sam,clip,words)."
         ),
     ],
     out: Annotated[Path, typer.Option(help="Folder for trainings, runs and tables; shared by all ablations.")],

@@ -80,8 +80,6 @@ def test_weights_that_are_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_what_ships_is_whole_and_small() -> None:
     folders = [place.WEIGHTS / name for name in PRESETS]
-    if not all(folder.is_dir() for folder in folders):
-        pytest.skip("this tree holds no trained weights")
     for folder in folders:
         held = {path.name for path in folder.iterdir()}
         assert held >= {"config.json", "model.safetensors", "processor_config.json", "training-card.json"}
