@@ -4,7 +4,8 @@ They exercise the code path from data to table, and are no evidence for or again
 parameters, parts that were trained before, and videos of the world. ``rvos ablate`` runs them, and
 ``leaderboard.ablations`` makes the tables.
 
-A training is shared by all variants that differ at inference only, and by all ablations of one folder.
+A training is shared by all variants that differ at inference only, and by all ablations of one folder; its sentences,
+before the masks, by all trainings that differ in the masks only.
 """
 
 from __future__ import annotations
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 
 TEST = "reasonshapes/test"
 SETTINGS_FILE, CARD_FILE = "settings.json", "training-card.json"
-#: What a videolisa-nano learns beyond its base, and a lisa-nano, whose base gives it the image branches alone.
-VIDEO_STAGES, IMAGE_STAGES = ("language", "masks"), ("words", "language", "masks")
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ class Training:
     """What is trained.
 
     Attributes:
-        name: of its folders.
+        name: of its folder.
         strategy: how frames become rows; None for lisa-nano.
         frames: frames on which the one token's masks are supervised in a step; the recipe's own number where None.
     """
@@ -163,14 +162,15 @@ class Settings:
     """What all trainings and runs of a folder share.
 
     Attributes:
-        base: folder of the weights that every training starts from: image branches, and a language model that has seen
-            words, and beside them tracks in Sparse Dense rows, which favours strategies with dense rows.
+        base, lisa_base: the videolisa-nano and the lisa-nano that trainings start from: folders, or names of those that
+            ship. A base that knows one strategy better than another favours it (``recipe.StrategyTraining``).
         scale: share of every stage's steps.
         videos: of ``reasonshapes/train``.
         limit: videos of the test split that are predicted; all where None.
     """
 
     base: str
+    lisa_base: str
     scale: float = 1.0
     videos: int | None = None
     limit: int | None = None
@@ -197,7 +197,7 @@ def run(
         which: the ablation.
         settings: must be those that the folder began with.
         seeds: at least one.
-        out: ``trained/TRAINING-seedK`` and ``runs/VARIANT-seedK`` below it.
+        out: ``trained/TRAINING-seedK``, ``trained/STRATEGY-language-seedK`` and ``runs/VARIANT-seedK`` below it.
         say: called with a line before each piece of work.
 
     Returns:
@@ -220,31 +220,35 @@ def run(
 
 def trained(training: Training, settings: Settings, seed: int, out: Path, say: Callable[[str], None]) -> Path:
     """The folder with a training's weights; trained, or trained to the end, where they are not there."""
-    folder = out / "trained" / f"{training.name}-seed{seed}"
-    weights = folder / "weights"
-    if not (weights / CARD_FILE).is_file():
-        from ..videolisa.train.engine import Options
-        from ..videolisa.train.recipes import train
+    base = settings.lisa_base if training.strategy is None else settings.base
+    sentences = Training(f"{training.strategy or training.name}-language", training.strategy)
+    for part, stage in ((sentences, "language"), (training, "masks")):
+        folder = out / "trained" / f"{part.name}-seed{seed}"
+        if not (folder / "weights" / CARD_FILE).is_file():
+            from ..videolisa.train.engine import Options
+            from ..videolisa.train.recipes import train
 
-        say(f"training {folder.name}")
-        train(recipe(training, settings, seed, folder), folder, Options(seed=seed))
-    return weights
+            say(f"training {folder.name}")
+            train(recipe(part, stage, base, settings, seed, folder), folder, Options(seed=seed))
+        base = str(folder / "weights")
+    return Path(base)
 
 
-def recipe(training: Training, settings: Settings, seed: int, folder: Path) -> Recipe:
-    """What is trained on what. Raises CheckpointError for a base that is no videolisa-nano."""
+def recipe(training: Training, stage: str, base: str, settings: Settings, seed: int, folder: Path) -> Recipe:
+    """A stage of a training. Raises CheckpointError for a base of another kind."""
     import torch
 
     from ..videolisa.checkpoints import VideoLisa
     from ..videolisa.nano.recipe import N_VIDEOS, nano_recipe
-    from .lisa_nano import lisa_from, lisa_nano_recipe
+    from ..videolisa.nano.shipped import weights_folder
+    from .lisa import open_lisa
+    from .lisa_nano import lisa_nano_recipe
 
     size: dict[str, Any] = {"seed": seed, "scale": settings.scale, "n_videos": settings.videos or N_VIDEOS}
     if training.strategy is None:
-        return lisa_nano_recipe(lisa_from(settings.base, seed), only=IMAGE_STAGES, **size)
-    base = VideoLisa.from_pretrained(settings.base, dtype=torch.float32)
-    base.model.config.temporal_strategy = training.strategy
-    made = nano_recipe(folder, base=base, only=VIDEO_STAGES, **size)
+        return lisa_nano_recipe(open_lisa(weights_folder(base), torch.float32), only=(stage,), **size)
+    videolisa = VideoLisa.from_pretrained(weights_folder(base), dtype=torch.float32)
+    made = nano_recipe(folder, base=videolisa, only=(stage,), strategy=training.strategy, **size)
     if training.frames is not None:
         _supervise(made, training.frames)
     return made
@@ -276,9 +280,11 @@ def _scored(
 def _keep(settings: Settings, out: Path) -> None:
     """Remember the folder's settings. Raises UsageError where it has others."""
     from ..videolisa.checkpoints import weights_hash
+    from ..videolisa.nano.shipped import weights_folder
 
     path = out / SETTINGS_FILE
-    wanted = {**asdict(settings), "base_hash": weights_hash(settings.base)}
+    bases = {name: weights_folder(getattr(settings, name)) for name in ("base", "lisa_base")}
+    wanted = {**asdict(settings), **{f"{name}_hash": weights_hash(folder) for name, folder in bases.items()}}
     if path.is_file():
         held = json.loads(path.read_text(encoding="utf-8"))
         if held != wanted:

@@ -14,14 +14,17 @@ if TYPE_CHECKING:
 
 def ablate(
     name: Annotated[str, typer.Argument(help="temporal, association, lisa or post-optimisation.")],
-    base: Annotated[
-        Path,
-        typer.Option(
-            help="Weights that every variant starts from: a videolisa-nano whose image branches are trained and whose "
-            "language model knows the words (rvos train --stages sam,clip,words)."
-        ),
-    ],
     out: Annotated[Path, typer.Option(help="Folder for trainings, runs and tables; shared by all ablations.")],
+    base: Annotated[
+        str,
+        typer.Option(
+            help="The videolisa-nano that variants start from: the shipped one, or a folder. For 'temporal' one that "
+            "knows all strategies alike (rvos train --base videolisa-nano --stages strategies)."
+        ),
+    ] = "videolisa-nano",
+    lisa_base: Annotated[
+        str, typer.Option(help="The lisa-nano that its variants start from: the shipped one, or a folder.")
+    ] = "lisa-nano",
     seeds: Annotated[str, typer.Option(help="Comma-separated; each variant is trained with each.")] = "0,1,2",
     scale: Annotated[float, typer.Option(min=0, help="So much of every stage's steps.")] = 1.0,
     videos: Annotated[int | None, typer.Option(min=1, help="So many videos of reasonshapes/train.")] = None,
@@ -43,7 +46,7 @@ def ablate(
     from .output import write_text
 
     which = ablation(name)
-    settings = Settings(str(base), scale, videos, limit)
+    settings = Settings(base, lisa_base, scale, videos, limit)
     try:
         report = _report(which, settings, _numbers(seeds), out)
     except Stopped as stopped:
@@ -83,6 +86,7 @@ def _report(which: Ablation, settings: Settings, seeds: list[int], out: Path) ->
         "share of the recipe's steps": settings.scale,
         "training videos": settings.videos,
         "base": settings.base,
+        "base of lisa-nano": settings.lisa_base,
     }
     return Report(which.name, which.title, rows, which.reference, about)
 

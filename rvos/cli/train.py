@@ -33,7 +33,7 @@ def train(
         str | None,
         typer.Option(
             help="The checkpoint to start from. nano: an earlier videolisa-nano; lisa-nano: the videolisa-nano whose "
-            "image branches it gets, or an earlier lisa-nano."
+            "image branches it gets, or an earlier lisa-nano; of both also the shipped one, by its name."
         ),
     ] = None,
     data: Annotated[
@@ -49,8 +49,11 @@ def train(
         str | None, typer.Option(help="nano, lisa-nano: only these stages, e.g. language,masks, on top of --base.")
     ] = None,
     strategy: Annotated[
-        str, typer.Option(help="nano: how frames become rows, see docs/videolisa.md.")
-    ] = "sparse-dense",
+        str | None,
+        typer.Option(
+            help="nano: how frames become rows (docs/videolisa.md); by default as --base does, or sparse-dense."
+        ),
+    ] = None,
 ) -> None:
     """Train a model; everything that is needed to do it again is written beside its weights.
 
@@ -84,24 +87,27 @@ train.epilog = "Example: rvos train --preset nano --out runs/nano --minutes 5"  
 
 
 def _nano(
-    out: Path, seed: int, scale: float, videos: int | None, base: str | None, stages: str | None, strategy: str
+    out: Path, seed: int, scale: float, videos: int | None, base: str | None, stages: str | None, strategy: str | None
 ) -> Recipe:
     from ..videolisa.checkpoints import VideoLisa
     from ..videolisa.nano.recipe import N_VIDEOS, nano_recipe
+    from ..videolisa.nano.shipped import weights_folder
 
-    start = None if base is None else VideoLisa.from_pretrained(base, dtype=_float32())
+    start = None if base is None else VideoLisa.from_pretrained(weights_folder(base), dtype=_float32())
     only = stages.split(",") if stages else ()
-    return nano_recipe(out, seed, scale, videos or N_VIDEOS, start, only, temporal_strategy=strategy)
+    return nano_recipe(out, seed, scale, videos or N_VIDEOS, start, only, strategy)
 
 
 def _lisa_nano(base: str | None, seed: int, scale: float, videos: int | None, stages: str | None) -> Recipe:
     from ..baselines.lisa_nano import lisa_from, lisa_nano_recipe
     from ..datasets.errors import UsageError
     from ..videolisa.nano.recipe import N_VIDEOS
+    from ..videolisa.nano.shipped import weights_folder
 
     if base is None:
         raise UsageError("--preset lisa-nano takes its image branches from a videolisa-nano: --base RUN/weights.")
-    return lisa_nano_recipe(lisa_from(base, seed), seed, scale, videos or N_VIDEOS, stages.split(",") if stages else ())
+    lisa = lisa_from(weights_folder(base), seed)
+    return lisa_nano_recipe(lisa, seed, scale, videos or N_VIDEOS, stages.split(",") if stages else ())
 
 
 def _full(base: str | None, data: list[str], valid: str | None, scale: float, seed: int) -> Recipe:

@@ -17,6 +17,7 @@ from rvos.benchmarks.evaluator import evaluate
 from rvos.cli import main
 from rvos.datasets.registry import load
 from rvos.leaderboard.ablations import PLAIN, SUBSETS, Report, Seeds, difference, page
+from rvos.videolisa.sampling import STRATEGIES
 
 #: Variant -> the predictor that stands in for it, with two seeds.
 STAND_INS = {
@@ -107,9 +108,10 @@ Ablate = Callable[..., tuple[int | str | None, str]]
 @pytest.fixture
 def ablate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Ablate:
     def run(name: str, *words: str) -> tuple[int | str | None, str]:
-        base, out = tmp_path / "weights" / "videolisa-nano", tmp_path / "out"
+        base, out = tmp_path / "weights", tmp_path / "out"
+        bases = ("--base", str(base / "videolisa-nano"), "--lisa-base", str(base / "lisa-nano"))
         with pytest.raises(SystemExit) as stop:
-            main(["ablate", name, "--base", str(base), "--out", str(out), *words])
+            main(["ablate", name, *bases, "--out", str(out), *words])
         said = capsys.readouterr()
         return stop.value.code, said.out + said.err
 
@@ -137,13 +139,14 @@ def test_every_variant_from_training_to_table(ablate: Ablate, tmp_path: Path, mo
         code, said = ablate(name, *small, "--seeds", "0", "--write", str(document))
         assert code == 0, said
     trained = {path.name for path in (tmp_path / "out" / "trained").iterdir()}
-    assert trained == {f"{t}-seed0" for t in ("videolisa", "n-frame", "st-pooling", "slow-fast", "seg-one", "lisa")}
+    with_masks = {f"{t}-seed0" for t in ("videolisa", "n-frame", "st-pooling", "slow-fast", "seg-one", "lisa")}
+    assert trained == with_masks | {f"{name}-language-seed0" for name in (*STRATEGIES, "lisa")}
     text = document.read_text(encoding="utf-8")
     assert PLAIN in text and all(f"`rvos ablate {name}`" in text for name in ABLATIONS)
     assert all((document.parent / "images" / f"ablation-{name}.svg").is_file() for name in ABLATIONS)
 
     code, said = ablate("post-optimisation", *small, "--seeds", "0,1")
-    assert code == 0 and said.count("training ") == 1, said
+    assert code == 0 and said.count("training ") == 2, said
     found = json.loads((tmp_path / "out" / "post-optimisation.json").read_text())
     assert all(len(row["runs"]) == 2 for row in found["variants"])
     config = json.loads((tmp_path / "out" / "trained" / "slow-fast-seed0" / "weights" / "config.json").read_text())

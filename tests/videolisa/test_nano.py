@@ -15,6 +15,7 @@ import torch
 
 pytest.importorskip("accelerate")
 
+from rvos.datasets.errors import UnknownNameError
 from rvos.datasets.frames import ArrayFrames
 from rvos.datasets.reasonshapes.benchmark import make_videos
 from rvos.datasets.types import Video
@@ -40,6 +41,7 @@ from rvos.videolisa.nano.vision import ClipStage, SamStage, ThingCodes, clip_bat
 from rvos.videolisa.predictor import VideoLisaPredictor
 from rvos.videolisa.prefix import VideoPrefix
 from rvos.videolisa.prompts import ANSWER, question, template_for
+from rvos.videolisa.sampling import STRATEGIES
 from rvos.videolisa.train.engine import Options, Stopped
 from rvos.videolisa.train.recipes import train
 from rvos.videolisa.train.record import read_log
@@ -280,10 +282,6 @@ def test_masks_are_of_the_frames_that_are_decoded(scenes: list[SceneVideo], nano
         "bce",
         "dice",
         "right",
-        "motion",
-        "places",
-        "events",
-        "ranks",
         "gaze",
     } == losses.keys()
     assert all(torch.isfinite(value) for value in losses.values())
@@ -303,6 +301,23 @@ def test_a_few_steps_lower_the_loss_and_ship_weights(tmp_path: Path, monkeypatch
     card = json.loads((weights / "training-card.json").read_text())
     assert card["preset"] == "nano" and card["data"]["videos"] == 2 and card["stages"]["clip"]["steps"] == 15
     assert (weights / "model.safetensors").stat().st_size < 6e6
+
+
+def test_a_stage_under_all_strategies_is_run_on_request_and_leaves_sparse_dense(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rvos.videolisa.nano.recipe.N_EXAMS", 1)
+    names = [stage.name for stage in nano_recipe(tmp_path, n_videos=2).stages]
+    assert names == ["sam", "clip", "tracks", "words", "language", "masks"]
+    stage = nano_recipe(tmp_path, scale=0.001, n_videos=2, only=["strategies"]).stages[0]
+    rng, drawn = np.random.default_rng(0), set()
+    for _ in range(8):
+        assert all(torch.isfinite(value) for value in stage.module(stage.batch(rng)).values())
+        drawn.add(stage.module.model.config.temporal_strategy)
+    assert len(drawn) > 2 and stage.validate().keys() == set(STRATEGIES)
+    assert stage.module.model.config.temporal_strategy == "sparse-dense"
+    with pytest.raises(UnknownNameError, match="n-frame"):
+        nano_recipe(tmp_path, strategy="n-frames")
 
 
 def test_half_precision_is_what_was_trained_to_three_digits(nano: Any, tmp_path: Path) -> None:

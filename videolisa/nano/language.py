@@ -99,7 +99,7 @@ class Lesson:
         places: float (n, 2), where each thing is, for the codes.
         members: float (N, n), 1 where a question means a thing.
         shown: int64 (R,), the thing + 1 that each of the last R rows shows, or 0; None where rows are not of cells.
-        tracks: of the dense rows; None where there are none.
+        tracks: of the dense rows; None where there are none, and beside masks.
         sam_features: float (K, C, g, g), or None where masks are not trained.
         masks: float (N, K, H, W).
         kinds: of the questions.
@@ -405,7 +405,7 @@ class VideoLessons:
     def __init__(self, model: VideoLisaModel, processor: Processor, scenes: Sequence[SceneVideo]) -> None:
         self.model, self.processor, self.scenes = model, processor, scenes
         self._clip: dict[int, torch.Tensor] = {}
-        self._tracks: dict[int, Tracks] = {}
+        self._tracks: dict[tuple[int, ...], Tracks] = {}
         self._sam: dict[tuple[int, int], torch.Tensor] = {}
 
     def draw(
@@ -446,7 +446,7 @@ class VideoLessons:
             places=torch.from_numpy(video.mean_places()),
             members=members_of(sentences, len(video.looks)),
             shown=self.shown(index),
-            tracks=self.tracks(index),
+            tracks=None if frames else self.tracks(index),
             sam_features=torch.cat([self.sam_features(index, t) for t in supervised]) if frames else None,
             masks=None if masks is None else torch.from_numpy(masks).float(),
             kinds=tuple(s.kind for s in sentences),
@@ -478,9 +478,11 @@ class VideoLessons:
         """Facts about a video's dense rows; None under a strategy without rows for single cells."""
         if not self.follows:
             return None
-        if index not in self._tracks:
-            self._tracks[index] = tracks_of(self.scenes[index], self.sample(index).dense_frames, self.side)
-        return self._tracks[index]
+        frames = self.sample(index).dense_frames
+        key = (index, *frames)
+        if key not in self._tracks:
+            self._tracks[key] = tracks_of(self.scenes[index], frames, self.side)
+        return self._tracks[key]
 
     def shown(self, index: int) -> torch.Tensor | None:
         """See ``Lesson.shown``."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import torch
 from transformers import CLIPVisionConfig, Phi3Config
@@ -35,13 +34,8 @@ WORDS = (
 MORE_TOKENS = ("<im_start>", "<im_end>")
 
 
-def nano_config(tokenizer: Tokenizer, **changes: Any) -> VideoLisaConfig:
-    """Every part of VideoLISA in some two million parameters; S = 32 and D = 8 of ReasonShapes' 16 frames.
-
-    Args:
-        changes: of ``VideoLisaConfig``, for ablations (``temporal_strategy``, ``sparse_frames``, ``dense_frames``).
-    """
-    values: dict[str, Any] = {"sparse_frames": 32, "dense_frames": 8, **changes}
+def nano_config(tokenizer: Tokenizer) -> VideoLisaConfig:
+    """Every part of VideoLISA in less than three million parameters; S = 32 and D = 8 of ReasonShapes' 16 frames."""
     return VideoLisaConfig(
         text_config=nano_text(tokenizer),
         vision_config=CLIPVisionConfig(
@@ -53,11 +47,11 @@ def nano_config(tokenizer: Tokenizer, **changes: Any) -> VideoLisaConfig:
             patch_size=CLIP_PATCH,
         ),
         sam_config=sam_config(
-            width=64,
-            layers=3,
-            heads=2,
-            global_layers=(2,),
-            mlp_dim=128,
+            width=128,
+            layers=4,
+            heads=4,
+            global_layers=(1, 3),
+            mlp_dim=256,
             image_size=SAM_SIZE,
             patch_size=SAM_PATCH,
             window_size=8,
@@ -69,7 +63,8 @@ def nano_config(tokenizer: Tokenizer, **changes: Any) -> VideoLisaConfig:
         ),
         seg_token_id=tokenizer.seg_id,
         clip_layer=-1,
-        **values,
+        sparse_frames=32,
+        dense_frames=8,
     )
 
 
@@ -90,9 +85,9 @@ def nano_text(tokenizer: Tokenizer) -> Phi3Config:
     )
 
 
-def new_videolisa(tokenizer: Tokenizer, seed: int, **changes: Any) -> VideoLisa:
+def new_videolisa(tokenizer: Tokenizer, seed: int) -> VideoLisa:
     """An untrained videolisa-nano; equal seeds give equal weights."""
-    config = nano_config(tokenizer, **changes)
+    config = nano_config(tokenizer)
     model = new_seeded(VideoLisaModel, config, seed)
     return VideoLisa(model, nano_processor(tokenizer, config), f"nano (seed {seed})")
 

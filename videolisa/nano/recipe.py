@@ -19,6 +19,7 @@ from ...datasets.registry import load
 from ..checkpoints import VideoLisa
 from ..predictor import VideoLisaPredictor
 from ..prompts import QUESTIONS, SEG, TRAINING_ANSWERS
+from ..sampling import STRATEGIES
 from ..tokenizer import MODEL_FILE, Tokenizer
 from ..train.engine import Optimisation, Stage
 from ..train.recipes import Recipe, validate
@@ -37,6 +38,8 @@ SAM_FRAMES, CLIP_FRAMES, VIDEOS, SENTENCES = 8, 24, 3, 14
 TRACK_VIDEOS, TRACKS_KEPT = 16, 6
 #: With masks, which cost most: fewer sentences, on this many frames each.
 MASK_SENTENCES, MASK_FRAMES = 8, 2
+#: Stages that are run only where they are asked for by name.
+ON_REQUEST = ("strategies",)
 VALID = "reasonshapes/valid"
 #: Videos of it on which a run is watched.
 VALID_VIDEOS, N_EXAMS = 12, 60
@@ -46,6 +49,8 @@ CLIP = Optimisation(steps=1500, lr=2e-3, warmup=50, betas=(0.9, 0.98), weight_de
 LANGUAGE_WORDS = Optimisation(steps=500, lr=6e-4, warmup=40, betas=(0.9, 0.98), weight_decay=0.01, final=0.5)
 LANGUAGE_TRACKS = Optimisation(steps=900, lr=3e-3, warmup=50, betas=(0.9, 0.98), weight_decay=0.01, final=0.1)
 LANGUAGE = Optimisation(steps=5000, lr=6e-4, warmup=50, betas=(0.9, 0.98), weight_decay=0.01, final=0.1)
+#: Not part of the model: the base of ablations, see ``ON_REQUEST``.
+LANGUAGE_STRATEGIES = Optimisation(steps=1500, lr=6e-4, warmup=50, betas=(0.9, 0.98), weight_decay=0.01, final=0.1)
 MASKS = Optimisation(steps=600, lr=3e-4, warmup=30, betas=(0.9, 0.98), weight_decay=0.0, final=0.02)
 
 
@@ -153,6 +158,22 @@ class TrackTraining(LanguageTraining):
         return self.lessons.draw_tracks(rng, TRACK_VIDEOS, [])
 
 
+class StrategyTraining(LanguageTraining):
+    """Every step under a temporal strategy drawn at random, so that none is strange to what comes after."""
+
+    def batch(self, rng: np.random.Generator) -> Any:
+        self.lessons.model.config.temporal_strategy = str(rng.choice(STRATEGIES))
+        return super().batch(rng)
+
+    def validate(self) -> dict[str, float]:
+        """Percent of right selections under each strategy. The model is left with Sparse Dense, the last."""
+        scores = {}
+        for strategy in reversed(STRATEGIES):
+            self.lessons.model.config.temporal_strategy = strategy
+            scores[strategy] = super().validate()["selection"]
+        return scores
+
+
 def learn(module: nn.Module, *prefixes: str) -> None:
     """Let only the parameters whose names begin so take gradients; SAM's position matrix never does."""
     for name, parameter in module.named_parameters():
@@ -167,7 +188,7 @@ def nano_recipe(
     n_videos: int = N_VIDEOS,
     base: VideoLisa | None = None,
     only: Sequence[str] = (),
-    **changes: Any,
+    strategy: str | None = None,
 ) -> Recipe:
     """Everything from nothing to videolisa-nano.
 
@@ -178,14 +199,17 @@ def nano_recipe(
         n_videos: of ``reasonshapes/train``, from its first.
         base: begin with these weights instead of new ones.
         only: names of stages, where not all are to be run.
-        changes: of the model's config, for ablations; of a new model only.
+        strategy: how frames become rows (``sampling.STRATEGIES``); that of the base, or Sparse Dense, where None.
 
     Raises:
-        UnknownNameError: for a stage that there is not.
+        UnknownNameError: for a stage or a strategy that there is not.
     """
+    if strategy is not None and strategy not in STRATEGIES:
+        raise UnknownNameError("temporal strategy", strategy, STRATEGIES)
     scenes = make_scenes("train", n_videos, N_SENTENCES)
     asked = [*scenes, *(mirrored(video) for video in scenes)]
-    videolisa = base or new_videolisa(_tokenizer(folder / "tokenizer", scenes), seed, **changes)
+    videolisa = base or new_videolisa(_tokenizer(folder / "tokenizer", scenes), seed)
+    videolisa.model.config.temporal_strategy = strategy or videolisa.model.config.temporal_strategy
     codes = ThingCodes(videolisa.model.config.prompt_dim)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -201,12 +225,12 @@ def nano_recipe(
 
 
 def chosen(stages: Sequence[Stage], only: Sequence[str]) -> tuple[Stage, ...]:
-    """The stages of these names, all where none is given. Raises UnknownNameError."""
+    """The stages of these names; where none is given all but those run on request. Raises UnknownNameError."""
     named = {stage.name: stage for stage in stages}
     for name in only:
         if name not in named:
             raise UnknownNameError("stage", name, named)
-    return tuple(named[name] for name in only or named)
+    return tuple(named[name] for name in only or named if only or name not in ON_REQUEST)
 
 
 def _tokenizer(folder: Path, scenes: Sequence[SceneVideo]) -> Tokenizer:
@@ -230,6 +254,7 @@ def language_stages(
     return (
         *tracks,
         *stages_of(*common, scale, LANGUAGE.steps),
+        StrategyTraining("strategies", *common, LANGUAGE_STRATEGIES.scaled(scale)),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ...datasets.errors import UnknownNameError, UsageError
+from ..checkpoints import local_folder
 
 #: Model -> the preset of ``rvos train`` that makes it.
 PRESETS = {"videolisa-nano": "nano", "lisa-nano": "lisa-nano"}
@@ -14,6 +15,11 @@ WEIGHTS = Path(__file__).parent / "weights"
 
 class WeightsAbsentError(UsageError):
     """The installation lacks weights that belong to the package."""
+
+
+def weights_folder(name: str | Path) -> Path:
+    """Of a folder, of a checkpoint on the hub, or of a model that ships, by its name. Raises CheckpointError."""
+    return shipped(str(name)) if str(name) in PRESETS else local_folder(name)
 
 
 def shipped(name: str) -> Path:
