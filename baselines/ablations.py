@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from ..videolisa.train.recipes import Recipe
 
 TEST = "reasonshapes/test"
+#: Steps beyond the base at scale 1, and the highest rate of sentences, lower than where nothing is known yet.
+STEPS, LANGUAGE_RATE = {"language": 2500, "masks": 400}, 5e-4
 SETTINGS_FILE, CARD_FILE = "settings.json", "training-card.json"
 
 
@@ -164,7 +166,7 @@ class Settings:
     Attributes:
         base, lisa_base: the videolisa-nano and the lisa-nano that trainings start from: folders, or names of those that
             ship. A base that knows one strategy better than another favours it (``recipe.StrategyTraining``).
-        scale: share of every stage's steps.
+        scale: share of ``STEPS``.
         videos: of ``reasonshapes/train``.
         limit: videos of the test split that are predicted; all where None.
     """
@@ -174,6 +176,10 @@ class Settings:
     scale: float = 1.0
     videos: int | None = None
     limit: int | None = None
+
+    def steps(self, stage: str) -> int:
+        """Optimiser steps of a stage."""
+        return max(1, round(STEPS[stage] * self.scale))
 
 
 @dataclass(frozen=True)
@@ -244,21 +250,27 @@ def recipe(training: Training, stage: str, base: str, settings: Settings, seed: 
     from .lisa import open_lisa
     from .lisa_nano import lisa_nano_recipe
 
-    size: dict[str, Any] = {"seed": seed, "scale": settings.scale, "n_videos": settings.videos or N_VIDEOS}
+    size: dict[str, Any] = {"seed": seed, "n_videos": settings.videos or N_VIDEOS, "only": (stage,)}
     if training.strategy is None:
-        return lisa_nano_recipe(open_lisa(weights_folder(base), torch.float32), only=(stage,), **size)
-    videolisa = VideoLisa.from_pretrained(weights_folder(base), dtype=torch.float32)
-    made = nano_recipe(folder, base=videolisa, only=(stage,), strategy=training.strategy, **size)
-    if training.frames is not None:
-        _supervise(made, training.frames)
-    return made
+        made = lisa_nano_recipe(open_lisa(weights_folder(base), torch.float32), **size)
+    else:
+        videolisa = VideoLisa.from_pretrained(weights_folder(base), dtype=torch.float32)
+        made = nano_recipe(folder, base=videolisa, strategy=training.strategy, **size)
+    return _shortened(made, settings.scale, training.frames)
 
 
-def _supervise(made: Recipe, frames: int) -> None:
-    """Let the stages with masks supervise so many frames a step, drawn anew each time."""
+def _shortened(made: Recipe, scale: float, frames: int | None) -> Recipe:
+    """The recipe's stages as they go on from a base: fewer steps, and scored at their end alone."""
+    from ..videolisa.nano.recipe import MASKS, LanguageTraining
+
+    courses = {"language": replace(MASKS, lr=LANGUAGE_RATE), "masks": MASKS}
     for stage in made.stages:
-        if getattr(stage, "frames", 0):
-            stage.frames = frames  # type: ignore[attr-defined]  # of LanguageTraining
+        assert isinstance(stage, LanguageTraining)
+        course = replace(courses[stage.name], steps=STEPS[stage.name])
+        stage.optimisation, stage.validate_every = course.scaled(scale), 0
+        if frames is not None and stage.frames:
+            stage.frames = frames
+    return made
 
 
 def _scored(

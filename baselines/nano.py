@@ -25,7 +25,7 @@ CELLS = 64
 
 
 class VideoLisaNano(VideoLisaPredictor):
-    """VideoLISA's own classes with two million parameters, trained from nothing on ReasonShapes' train videos.
+    """VideoLISA's own classes with 2.7 million parameters, trained from nothing on ReasonShapes' train videos.
 
     Its score shows what one token for the whole video can tell: looks, places and the order of events, not which of
     two things that look alike.

@@ -26,7 +26,7 @@ def ablate(
         str, typer.Option(help="The lisa-nano that its variants start from: the shipped one, or a folder.")
     ] = "lisa-nano",
     seeds: Annotated[str, typer.Option(help="Comma-separated; each variant is trained with each.")] = "0,1,2",
-    scale: Annotated[float, typer.Option(min=0, help="So much of every stage's steps.")] = 1.0,
+    scale: Annotated[float, typer.Option(min=0, help="So much of 2500 steps of sentences and 400 with masks.")] = 1.0,
     videos: Annotated[int | None, typer.Option(min=1, help="So many videos of reasonshapes/train.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many test videos.")] = None,
     write: Annotated[
@@ -83,7 +83,7 @@ def _report(which: Ablation, settings: Settings, seeds: list[int], out: Path) ->
     )
     about = {
         "seeds": ", ".join(map(str, seeds)),
-        "share of the recipe's steps": settings.scale,
+        "steps": f"{settings.steps('language')} of sentences, {settings.steps('masks')} with masks",
         "training videos": settings.videos,
         "base": settings.base,
         "base of lisa-nano": settings.lisa_base,

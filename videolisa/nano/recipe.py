@@ -33,9 +33,9 @@ from .vision import ClipBatch, ClipStage, SamBatch, SamStage, ThingCodes, clip_b
 #: Videos of ``reasonshapes/train`` and sentences drawn for each beside its own.
 N_VIDEOS, N_SENTENCES = 3600, 24
 #: What a step takes.
-SAM_FRAMES, CLIP_FRAMES, VIDEOS, SENTENCES = 8, 24, 3, 14
+SAM_FRAMES, CLIP_FRAMES, VIDEOS, SENTENCES = 8, 24, 4, 14
 #: Videos that are followed in a step where that is all, and where sentences are read beside it.
-TRACK_VIDEOS, TRACKS_KEPT = 16, 6
+TRACK_VIDEOS, TRACKS_KEPT = 16, 2
 #: With masks, which cost most: fewer sentences, on this many frames each.
 MASK_SENTENCES, MASK_FRAMES = 8, 2
 #: Stages that are run only where they are asked for by name.
@@ -44,14 +44,14 @@ VALID = "reasonshapes/valid"
 #: Videos of it on which a run is watched.
 VALID_VIDEOS, N_EXAMS = 12, 60
 
-SAM = Optimisation(steps=3000, lr=2e-3, warmup=50, betas=(0.9, 0.98), weight_decay=0.01, final=0.02)
+SAM = Optimisation(steps=9000, lr=1.5e-3, warmup=100, betas=(0.9, 0.98), weight_decay=0.01, final=0.02)
 CLIP = Optimisation(steps=1500, lr=2e-3, warmup=50, betas=(0.9, 0.98), weight_decay=0.01, final=0.02)
 LANGUAGE_WORDS = Optimisation(steps=500, lr=6e-4, warmup=40, betas=(0.9, 0.98), weight_decay=0.01, final=0.5)
 LANGUAGE_TRACKS = Optimisation(steps=900, lr=3e-3, warmup=50, betas=(0.9, 0.98), weight_decay=0.01, final=0.1)
-LANGUAGE = Optimisation(steps=5000, lr=6e-4, warmup=50, betas=(0.9, 0.98), weight_decay=0.01, final=0.1)
+LANGUAGE = Optimisation(steps=9000, lr=1e-3, warmup=100, betas=(0.9, 0.98), weight_decay=0.01, final=0.02)
 #: Not part of the model: the base of ablations, see ``ON_REQUEST``.
 LANGUAGE_STRATEGIES = Optimisation(steps=1500, lr=6e-4, warmup=50, betas=(0.9, 0.98), weight_decay=0.01, final=0.1)
-MASKS = Optimisation(steps=600, lr=3e-4, warmup=30, betas=(0.9, 0.98), weight_decay=0.0, final=0.02)
+MASKS = Optimisation(steps=400, lr=3e-4, warmup=30, betas=(0.9, 0.98), weight_decay=0.0, final=0.02)
 
 
 class SamPretraining:
