@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 #: Rows of the score table that are no scores of the predictor.
 _BOUNDS = ("ceiling", "floor")
+#: Characters that a row's name keeps in a narrow terminal, and a width that no table reaches.
+_NAMES, _UNBOUNDED = 24, 1000
 
 
 def print_results(results: Sequence[Result], console: Console) -> None:
@@ -45,8 +47,15 @@ def print_result(result: Result, console: Console) -> None:
 
 
 def print_table(table: Table, console: Console) -> None:
-    """A table with aligned columns; wide terminals are not filled."""
-    console.print(_rich_table(table))
+    """A table with aligned columns; wide terminals are not filled, in narrow ones lines are longer than the screen."""
+    from rich.measure import Measurement
+
+    drawn = _rich_table(table)
+    longest = max((len(word) for row in table.rows for word in row[0].split()), default=0)
+    least = Measurement.get(console, console.options.update(width=_UNBOUNDED), drawn).minimum
+    least -= max(0, longest - _NAMES)  # a long name is folded
+    drawn.width = least if least > console.width else None
+    console.print(drawn, crop=False)
 
 
 def _rich_table(table: Table) -> RichTable:
@@ -57,8 +66,16 @@ def _rich_table(table: Table) -> RichTable:
     drawn = RichTable(
         title=table.title or None, box=SIMPLE_HEAD, title_justify="left", pad_edge=False, padding=(0, 1, 0, 0)
     )
+    named = min(_NAMES, max((len(row[0]) for row in table.rows), default=0))
     for i, name in enumerate(table.header):
-        drawn.add_column(Text(name), justify="left" if i == 0 else "right", no_wrap=i > 0, overflow="fold")
+        first = i == 0
+        drawn.add_column(
+            Text(name),
+            justify="left" if first else "right",
+            no_wrap=not first,
+            overflow="fold",
+            min_width=named if first else None,
+        )
     for row in table.rows:
         drawn.add_row(*(Text(cell) for cell in row), style="dim" if row[0] in _BOUNDS else None)
     return drawn

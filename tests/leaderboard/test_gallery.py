@@ -12,7 +12,7 @@ from rvos.benchmarks.evaluator import Evaluator
 from rvos.benchmarks.results import Result, Table
 from rvos.datasets.errors import RunError
 from rvos.leaderboard.gallery import GROUND_TRUTH, PREDICTION, worst_pictures, write_report
-from rvos.leaderboard.tables import print_results, worst_table
+from rvos.leaderboard.tables import print_results, print_table, worst_table
 
 
 @pytest.fixture(scope="module")
@@ -67,3 +67,13 @@ def test_markup_in_names_stays_text() -> None:
     table = Table("", ("a|b", "n"), (("[red]x|y", "1"),))
     assert "a\\|b" in table.to_markdown() and "[red]x\\|y" in table.to_markdown()
     assert table.to_text().splitlines()[1].startswith("[red]x|y")
+
+
+def test_names_and_numbers_survive_narrow_terminals(capsys: pytest.CaptureFixture[str]) -> None:
+    from rich.console import Console
+
+    table = Table("", ("kind", *(f"column {n}" for n in range(8))), (("world-knowledge", *["12.34"] * 8), ("a" * 60,)))
+    print_table(table, Console(width=40))
+    lines = capsys.readouterr().out.splitlines()
+    assert any("world-knowledge" in line and line.count("12.34") == 8 for line in lines)
+    assert sum(line.count("a") for line in lines if line.strip(" a") == "") == 60
