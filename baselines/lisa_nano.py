@@ -16,7 +16,7 @@ from transformers import LlamaConfig
 from ..videolisa.checkpoints import VideoLisa, local_folder, released_values
 from ..videolisa.nano.language import LanguageStage, Lesson, Questions, VideoLessons, members_of, pack
 from ..videolisa.nano.mirror import mirrored
-from ..videolisa.nano.models import nano_config, nano_processor, new_seeded
+from ..videolisa.nano.models import nano_processor, new_seeded
 from ..videolisa.nano.recipe import (
     LANGUAGE,
     LANGUAGE_TRACKS,
@@ -40,8 +40,7 @@ from .lisa import IMAGE_END, IMAGE_START, SYSTEM, LisaConfig, LisaModel, LisaPre
 
 def new_lisa(videolisa: VideoLisa, seed: int) -> VideoLisa:
     """An untrained lisa-nano with the image branches and the tokenizer of a videolisa-nano."""
-    tokenizer = videolisa.processor.tokenizer
-    base = nano_config(tokenizer)
+    tokenizer, base = videolisa.processor.tokenizer, videolisa.model.config
     text = base.text_config
     config = LisaConfig(
         text_config=LlamaConfig(

@@ -43,8 +43,8 @@ SELECTION, TRACKS, GAZE = 1.0, 1.0, 0.5
 GAZE_LAYERS, GAZE_HEADS = 2, 2
 #: Squared distances between prompt and codes are divided by this before they are compared.
 SPREAD = 8.0
-#: Weight of the squared distance itself.
-NEAR = 0.5
+#: Weight of the squared distance itself: a prompt nearest to the right code may still be too far off for a good mask.
+NEAR = 4.0
 #: After so many layers rows must know what happened: the layers above them answer.
 TRACK_LAYERS = 4
 #: How often each kind of sentence is drawn: at first those whose words name a look, then as the benchmark asks.
