@@ -51,8 +51,8 @@ def print_table(table: Table, console: Console) -> None:
     from rich.measure import Measurement
 
     drawn = _rich_table(table)
-    longest = max((len(word) for row in table.rows for word in row[0].split()), default=0)
-    least = Measurement.get(console, console.options.update(width=_UNBOUNDED), drawn).minimum
+    longest = max((len(row[0]) for row in table.rows), default=0)
+    least = Measurement.get(console, console.options.update(width=_UNBOUNDED), drawn).maximum
     least -= max(0, longest - _NAMES)  # a long name is folded
     drawn.width = least if least > console.width else None
     console.print(drawn, crop=False)
