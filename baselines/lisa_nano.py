@@ -16,7 +16,7 @@ from transformers import LlamaConfig
 from ..videolisa.checkpoints import VideoLisa, local_folder, released_values
 from ..videolisa.nano.language import LanguageStage, Lesson, Questions, VideoLessons, members_of, pack
 from ..videolisa.nano.mirror import mirrored
-from ..videolisa.nano.models import nano_processor, new_seeded
+from ..videolisa.nano.models import copy_image_branches, nano_processor, new_seeded
 from ..videolisa.nano.recipe import (
     LANGUAGE,
     LANGUAGE_TRACKS,
@@ -61,9 +61,9 @@ def new_lisa(videolisa: VideoLisa, seed: int) -> VideoLisa:
         projector_type="mlp2x_gelu",
     )
     model = new_seeded(LisaModel, config, seed)
-    model.vision_tower.load_state_dict(videolisa.model.vision_tower.state_dict())
-    model.sam.load_state_dict(videolisa.model.sam.state_dict())
-    return VideoLisa(model, nano_processor(tokenizer, config), f"nano (seed {seed})")
+    lisa = VideoLisa(model, nano_processor(tokenizer, config), videolisa.source)
+    copy_image_branches(videolisa, lisa)
+    return lisa
 
 
 class ImageStage(LanguageStage):

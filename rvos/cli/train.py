@@ -48,6 +48,14 @@ def train(
     stages: Annotated[
         str | None, typer.Option(help="nano, lisa-nano: only these stages, e.g. language,masks, on top of --base.")
     ] = None,
+    new_language: Annotated[
+        bool,
+        typer.Option(
+            "--new-language",
+            help="nano: of --base take CLIP, SAM and tokenizer alone, and train the language model anew (--seed), as "
+            "lisa-nano's is: seeds without hours for the image branches.",
+        ),
+    ] = False,
     strategy: Annotated[
         str | None,
         typer.Option(
@@ -68,7 +76,7 @@ def train(
         raise UsageError(f"{out} holds a run already: --resume continues it, another --out begins a new one.")
     options = Options(seed=seed, precision=precision, minutes=minutes, limit_steps=limit_steps)
     makers: dict[str, Callable[[], Recipe]] = {
-        "nano": lambda: _nano(out, seed, scale, videos, base, stages, strategy),
+        "nano": lambda: _nano(out, seed, scale, videos, base, stages, strategy, new_language),
         "lisa-nano": lambda: _lisa_nano(base, seed, scale, videos, stages),
         "full": lambda: _full(base, data or [], valid, scale, seed),
     }
@@ -87,14 +95,27 @@ train.epilog = "Example: rvos train --preset nano --out runs/nano --minutes 5"  
 
 
 def _nano(
-    out: Path, seed: int, scale: float, videos: int | None, base: str | None, stages: str | None, strategy: str | None
+    out: Path,
+    seed: int,
+    scale: float,
+    videos: int | None,
+    base: str | None,
+    stages: str | None,
+    strategy: str | None,
+    anew: bool,
 ) -> Recipe:
+    from ..datasets.errors import UsageError
     from ..videolisa.checkpoints import VideoLisa
-    from ..videolisa.nano.recipe import N_VIDEOS, nano_recipe
+    from ..videolisa.nano.models import new_language
+    from ..videolisa.nano.recipe import LANGUAGE_STAGES, N_VIDEOS, nano_recipe
     from ..videolisa.nano.shipped import weights_folder
 
     start = None if base is None else VideoLisa.from_pretrained(weights_folder(base), dtype=_float32())
-    only = stages.split(",") if stages else ()
+    if anew:
+        if start is None:
+            raise UsageError("--new-language takes the image branches of a videolisa-nano: --base RUN/weights.")
+        start = new_language(start, seed)
+    only: tuple[str, ...] | list[str] = stages.split(",") if stages else LANGUAGE_STAGES if anew else ()
     return nano_recipe(out, seed, scale, videos or N_VIDEOS, start, only, strategy)
 
 

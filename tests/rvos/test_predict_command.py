@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from rvos.benchmarks.evaluator import evaluate
+from rvos.benchmarks.predictions.run_masks import video_masks_path
 from rvos.benchmarks.runs import Run
 from rvos.cli import main
 from rvos.datasets.reasonshapes import loader
@@ -70,6 +71,11 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.delitem(sys.modules, "own_models", raising=False)
     return tmp_path
+
+
+def finished_masks(run: Run) -> set[Path]:
+    """Files of the videos that have lines; masks without lines belong to a video that was interrupted."""
+    return {video_masks_path(run.masks, line.video_id) for line in run.predictions()}
 
 
 def rvos(*words: str) -> int | str | None:
@@ -153,16 +159,17 @@ def test_exit_130_on_ctrl_c_and_the_same_command_continues(here: Path) -> None:
     command += ["--root", str(data.root)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
-    while not list(here.glob("run/masks/[!.]*")) and time.monotonic() < deadline:
+    # Where the second video's masks lie, the first is finished: masks and lines.
+    while len(list(here.glob("run/masks/[!.]*"))) < 2 and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=60)
     assert process.returncode == 130 and "Traceback" not in error and "the same command continues" in error
     stopped = Run.open("run")
     assert stopped.record.status == "interrupted"
-    finished = {p.name: p.stat().st_mtime_ns for p in (here / "run" / "masks").iterdir()}
+    finished = {path: path.stat().st_mtime_ns for path in finished_masks(stopped)}
     assert 0 < len(finished) < 12
     again = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert again.returncode == 0 and "are finished already" in again.stderr
     assert len(list((here / "run" / "masks").iterdir())) == 12
-    assert all((here / "run" / "masks" / name).stat().st_mtime_ns == then for name, then in finished.items())
+    assert all(path.stat().st_mtime_ns == then for path, then in finished.items())

@@ -33,7 +33,7 @@ from rvos.videolisa.nano.language import (
     video_questions,
 )
 from rvos.videolisa.nano.mirror import mirrored
-from rvos.videolisa.nano.models import nano_tokenizer, new_videolisa
+from rvos.videolisa.nano.models import nano_tokenizer, new_language, new_videolisa
 from rvos.videolisa.nano.recipe import CLIP, LANGUAGE, learn, nano_recipe, save_half, texts
 from rvos.videolisa.nano.scenes import EVENTS, MOTIONS, NEVER, SceneVideo, make_scenes, scene_video
 from rvos.videolisa.nano.tracks import ASKED, tracks_of
@@ -318,6 +318,17 @@ def test_a_stage_under_all_strategies_is_run_on_request_and_leaves_sparse_dense(
     assert stage.module.model.config.temporal_strategy == "sparse-dense"
     with pytest.raises(UnknownNameError, match="n-frame"):
         nano_recipe(tmp_path, strategy="n-frames")
+
+
+def test_a_new_language_model_sees_through_the_images_of_its_base(nano: Any) -> None:
+    made = new_language(nano, 1).model.state_dict()
+    for key, value in nano.model.state_dict().items():
+        taken = key.startswith(("vision_tower.", "sam."))
+        assert taken <= torch.equal(made[key], value), key
+    drawn = "language_model.model.layers.0.mlp.gate_up_proj.weight"
+    assert not torch.equal(made[drawn], nano.model.state_dict()[drawn])
+    assert torch.equal(made[drawn], new_language(nano, 1).model.state_dict()[drawn])
+    assert not torch.equal(made[drawn], new_language(nano, 2).model.state_dict()[drawn])
 
 
 def test_half_precision_is_what_was_trained_to_three_digits(nano: Any, tmp_path: Path) -> None:

@@ -92,6 +92,19 @@ def new_videolisa(tokenizer: Tokenizer, seed: int) -> VideoLisa:
     return VideoLisa(model, nano_processor(tokenizer, config), f"nano (seed {seed})")
 
 
+def new_language(base: VideoLisa, seed: int) -> VideoLisa:
+    """An untrained videolisa-nano but for CLIP, SAM and tokenizer, which are those of another."""
+    new = new_videolisa(base.processor.tokenizer, seed)
+    copy_image_branches(base, new)
+    return VideoLisa(new.model, new.processor, base.source)
+
+
+def copy_image_branches(source: VideoLisa, target: VideoLisa) -> None:
+    """Give a model the CLIP and the SAM of another."""
+    for part in ("vision_tower", "sam"):
+        getattr(target.model, part).load_state_dict(getattr(source.model, part).state_dict())
+
+
 def new_seeded(kind: type[VideoLisaModel], config: VideoLisaConfig, seed: int) -> VideoLisaModel:
     """A model of this class, untrained; torch's own random state is left as it is."""
     with torch.random.fork_rng(devices=[]):

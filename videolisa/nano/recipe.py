@@ -40,6 +40,8 @@ TRACK_VIDEOS, TRACKS_KEPT = 16, 2
 MASK_SENTENCES, MASK_FRAMES = 8, 2
 #: Stages that are run only where they are asked for by name.
 ON_REQUEST = ("strategies",)
+#: Stages on top of trained image branches.
+LANGUAGE_STAGES = ("tracks", "words", "language", "masks")
 VALID = "reasonshapes/valid"
 #: Videos of it on which a run is watched.
 VALID_VIDEOS, N_EXAMS = 12, 60

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from ...datasets.errors import UnknownNameError, UsageError
-from ..checkpoints import local_folder
 
 #: Model -> the preset of ``rvos train`` that makes it.
 PRESETS = {"videolisa-nano": "nano", "lisa-nano": "lisa-nano"}
@@ -19,6 +18,8 @@ class WeightsAbsentError(UsageError):
 
 def weights_folder(name: str | Path) -> Path:
     """Of a folder, of a checkpoint on the hub, or of a model that ships, by its name. Raises CheckpointError."""
+    from ..checkpoints import local_folder  # brings torch, which those who only ask what ships may lack
+
     return shipped(str(name)) if str(name) in PRESETS else local_folder(name)
 
 
