@@ -341,6 +341,7 @@ def test_half_precision_is_what_was_trained_to_three_digits(nano: Any, tmp_path:
 @pytest.mark.long
 def test_a_recipe_stops_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rvos.videolisa.nano.recipe.N_EXAMS", 1)
+    monkeypatch.setattr("rvos.videolisa.nano.recipe.VALID_VIDEOS", 1)
     monkeypatch.setattr("rvos.videolisa.nano.recipe.CLIP", replace(CLIP, steps=2))
     monkeypatch.setattr("rvos.videolisa.nano.recipe.LANGUAGE", replace(LANGUAGE, steps=2))
     states = []

@@ -6,6 +6,7 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,7 @@ class LanguageTraining:
         shares: Mapping[str, float] = EVERYTHING,
         frames: int = 0,
         shown: bool = True,
+        validations: int = 4,
     ) -> None:
         """
         Args:
@@ -124,10 +126,11 @@ class LanguageTraining:
             shares: how often each kind of sentence is drawn.
             frames: supervised frames a video; 0 trains without masks.
             shown: whether the videos are seen.
+            validations: how many, the one at the end among them.
         """
         self.name, self.lessons, self.exams, self.predictor = name, lessons, exams, predictor
         self.optimisation, self.shares, self.frames, self.shown = course, shares, frames, shown
-        self.validate_every = max(1, course.steps // 4)
+        self.validate_every = ceil(course.steps / validations)
         self.module = stage
 
     def begin(self) -> None:
@@ -141,7 +144,11 @@ class LanguageTraining:
         return self.lessons.draw_tracks(rng, TRACKS_KEPT, lessons) if follows else lessons
 
     def validate(self) -> dict[str, float]:
-        """Percent of right selections, of all and by kind; with masks also J&F."""
+        """Percent of right selections, of all and by kind, and J&F on ``VALID``."""
+        return {**self.selections(), **validate(self.predictor(), load(VALID), VALID_VIDEOS)}
+
+    def selections(self) -> dict[str, float]:
+        """Percent of prompts that are nearest to what is meant, of all and by kind."""
         self.module.eval()
         right: dict[str, list[bool]] = defaultdict(list)
         for index in range(len(self.exams.scenes)):
@@ -149,8 +156,7 @@ class LanguageTraining:
             for kind, one in zip(lesson.kinds, self.module.right(lesson), strict=True):
                 right["selection"].append(one)
                 right[kind].append(one)
-        scores = {kind: 100 * sum(found) / len(found) for kind, found in right.items()}
-        return {**scores, **(validate(self.predictor(), load(VALID), VALID_VIDEOS) if self.frames else {})}
+        return {kind: 100 * sum(found) / len(found) for kind, found in right.items()}
 
 
 class TrackTraining(LanguageTraining):
@@ -172,7 +178,7 @@ class StrategyTraining(LanguageTraining):
         scores = {}
         for strategy in reversed(STRATEGIES):
             self.lessons.model.config.temporal_strategy = strategy
-            scores[strategy] = super().validate()["selection"]
+            scores[strategy] = self.selections()["selection"]
         return scores
 
 
@@ -252,7 +258,9 @@ def language_stages(
         return VideoLisaPredictor(videolisa)
 
     common = (lessons, exams, stage, predictor)
-    tracks = (TrackTraining("tracks", *common, LANGUAGE_TRACKS.scaled(scale)),) if lessons.follows else ()
+    tracks = (
+        (TrackTraining("tracks", *common, LANGUAGE_TRACKS.scaled(scale), validations=1),) if lessons.follows else ()
+    )
     return (
         *tracks,
         *stages_of(*common, scale, LANGUAGE.steps),
@@ -266,7 +274,7 @@ def stages_of(
     """Words, then everything for so many steps, then masks: of videolisa-nano and of lisa-nano alike."""
     common = (lessons, exams, stage, predictor)
     return (
-        LanguageTraining("words", *common, LANGUAGE_WORDS.scaled(scale), WORDS, shown=False),
+        LanguageTraining("words", *common, LANGUAGE_WORDS.scaled(scale), WORDS, shown=False, validations=1),
         LanguageTraining("language", *common, replace(LANGUAGE, steps=steps).scaled(scale)),
         LanguageTraining("masks", *common, MASKS.scaled(scale), frames=MASK_FRAMES),
     )
