@@ -82,6 +82,8 @@ def train(
     }
     if preset not in makers:
         raise UnknownNameError("preset", preset, makers)
+    if new_language and preset != "nano":
+        raise UsageError(f"--new-language is for --preset nano, not {preset}.")
     try:
         weights = run(makers[preset](), out, options)
     except Stopped as stopped:
@@ -107,7 +109,7 @@ def _nano(
     from ..datasets.errors import UsageError
     from ..videolisa.checkpoints import VideoLisa
     from ..videolisa.nano.models import new_language
-    from ..videolisa.nano.recipe import LANGUAGE_STAGES, N_VIDEOS, nano_recipe
+    from ..videolisa.nano.recipe import IMAGE_STAGES, N_VIDEOS, ON_REQUEST, nano_recipe
     from ..videolisa.nano.shipped import weights_folder
 
     start = None if base is None else VideoLisa.from_pretrained(weights_folder(base), dtype=_float32())
@@ -115,8 +117,9 @@ def _nano(
         if start is None:
             raise UsageError("--new-language takes the image branches of a videolisa-nano: --base RUN/weights.")
         start = new_language(start, seed)
-    only: tuple[str, ...] | list[str] = stages.split(",") if stages else LANGUAGE_STAGES if anew else ()
-    return nano_recipe(out, seed, scale, videos or N_VIDEOS, start, only, strategy)
+    only = stages.split(",") if stages else ()
+    skip = (*ON_REQUEST, *IMAGE_STAGES) if anew else ON_REQUEST
+    return nano_recipe(out, seed, scale, videos or N_VIDEOS, start, only, strategy, skip)
 
 
 def _lisa_nano(base: str | None, seed: int, scale: float, videos: int | None, stages: str | None) -> Recipe:

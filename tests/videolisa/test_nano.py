@@ -331,6 +331,17 @@ def test_a_new_language_model_sees_through_the_images_of_its_base(nano: Any) -> 
     assert not torch.equal(made[drawn], new_language(nano, 2).model.state_dict()[drawn])
 
 
+@pytest.mark.parametrize("strategy", ["sparse-dense", "slow-fast-pooling"])
+def test_a_new_language_model_keeps_the_strategy_and_skips_the_image_stages(
+    nano: Any, strategy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rvos.videolisa.nano.recipe.N_EXAMS", 1)
+    monkeypatch.setattr(nano.model.config, "temporal_strategy", strategy)
+    recipe = nano_recipe(tmp_path, n_videos=2, base=new_language(nano, 1), skip=("sam", "clip", "strategies"))
+    names = ["words", "language", "masks"]
+    assert [stage.name for stage in recipe.stages] == (["tracks", *names] if strategy == "sparse-dense" else names)
+
+
 def test_half_precision_is_what_was_trained_to_three_digits(nano: Any, tmp_path: Path) -> None:
     save_half(nano, tmp_path)
     again = VideoLisaPredictor.from_pretrained(str(tmp_path)).videolisa.model

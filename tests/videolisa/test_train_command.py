@@ -28,6 +28,7 @@ def test_wrong_calls_say_what_is_right(tmp_path: Path, capsys: Any) -> None:
     assert "--base FOLDER" in said(capsys, "--out", out, "--preset", "full")
     assert "--base RUN/weights" in said(capsys, "--out", out, "--preset", "lisa-nano")
     assert "--base RUN/weights" in said(capsys, "--out", out, "--new-language")
+    assert "for --preset nano" in said(capsys, "--out", out, "--preset", "lisa-nano", "--new-language")
     (tmp_path / "run" / "checkpoints").mkdir(parents=True)
     assert "--resume continues it" in said(capsys, "--out", out)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from copy import deepcopy
 from pathlib import Path
 
 import torch
@@ -93,10 +94,10 @@ def new_videolisa(tokenizer: Tokenizer, seed: int) -> VideoLisa:
 
 
 def new_language(base: VideoLisa, seed: int) -> VideoLisa:
-    """An untrained videolisa-nano but for CLIP, SAM and tokenizer, which are those of another."""
-    new = new_videolisa(base.processor.tokenizer, seed)
+    """An untrained model of a base's sizes and temporal strategy, with its CLIP, SAM and tokenizer."""
+    new = VideoLisa(new_seeded(VideoLisaModel, deepcopy(base.model.config), seed), base.processor, base.source)
     copy_image_branches(base, new)
-    return VideoLisa(new.model, new.processor, base.source)
+    return new
 
 
 def copy_image_branches(source: VideoLisa, target: VideoLisa) -> None:

@@ -41,8 +41,8 @@ TRACK_VIDEOS, TRACKS_KEPT = 16, 2
 MASK_SENTENCES, MASK_FRAMES = 8, 2
 #: Stages that are run only where they are asked for by name.
 ON_REQUEST = ("strategies",)
-#: Stages on top of trained image branches.
-LANGUAGE_STAGES = ("tracks", "words", "language", "masks")
+#: Stages that train CLIP and SAM.
+IMAGE_STAGES = ("sam", "clip")
 VALID = "reasonshapes/valid"
 #: Videos of it on which a run is watched.
 VALID_VIDEOS, N_EXAMS = 12, 60
@@ -197,6 +197,7 @@ def nano_recipe(
     base: VideoLisa | None = None,
     only: Sequence[str] = (),
     strategy: str | None = None,
+    skip: Sequence[str] = ON_REQUEST,
 ) -> Recipe:
     """Everything from nothing to videolisa-nano.
 
@@ -208,6 +209,7 @@ def nano_recipe(
         base: begin with these weights instead of new ones.
         only: names of stages, where not all are to be run.
         strategy: how frames become rows (``sampling.STRATEGIES``); that of the base, or Sparse Dense, where None.
+        skip: names of stages that are left out where ``only`` names none.
 
     Raises:
         UnknownNameError: for a stage or a strategy that there is not.
@@ -228,17 +230,20 @@ def nano_recipe(
         )
     about = lineage(None if base is None else base.source)
     return Recipe(
-        "nano", chosen(made, only), lambda out: save_half(videolisa, out), lambda: about | facts(scenes, videolisa)
+        "nano",
+        chosen(made, only, skip),
+        lambda out: save_half(videolisa, out),
+        lambda: about | facts(scenes, videolisa),
     )
 
 
-def chosen(stages: Sequence[Stage], only: Sequence[str]) -> tuple[Stage, ...]:
-    """The stages of these names; where none is given all but those run on request. Raises UnknownNameError."""
+def chosen(stages: Sequence[Stage], only: Sequence[str], skip: Sequence[str] = ON_REQUEST) -> tuple[Stage, ...]:
+    """The stages of these names; where none is given all but those to skip. Raises UnknownNameError."""
     named = {stage.name: stage for stage in stages}
     for name in only:
         if name not in named:
             raise UnknownNameError("stage", name, named)
-    return tuple(named[name] for name in only or named if only or name not in ON_REQUEST)
+    return tuple(named[name] for name in only or named if only or name not in skip)
 
 
 def _tokenizer(folder: Path, scenes: Sequence[SceneVideo]) -> Tokenizer:
