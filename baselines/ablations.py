@@ -245,12 +245,13 @@ def recipe(training: Training, stage: str, base: str, settings: Settings, seed: 
     import torch
 
     from ..videolisa.checkpoints import VideoLisa
-    from ..videolisa.nano.recipe import N_VIDEOS, nano_recipe
+    from ..videolisa.nano.recipe import WHOLE, nano_recipe
     from ..videolisa.nano.shipped import weights_folder
     from .lisa import open_lisa
     from .lisa_nano import lisa_nano_recipe
 
-    size: dict[str, Any] = {"seed": seed, "n_videos": settings.videos or N_VIDEOS, "only": (stage,)}
+    course = replace(WHOLE, videos=settings.videos or WHOLE.videos)
+    size: dict[str, Any] = {"seed": seed, "course": course, "only": (stage,)}
     if training.strategy is None:
         made = lisa_nano_recipe(open_lisa(weights_folder(base), torch.float32), **size)
     else:
@@ -261,9 +262,9 @@ def recipe(training: Training, stage: str, base: str, settings: Settings, seed: 
 
 def _shortened(made: Recipe, scale: float, frames: int | None) -> Recipe:
     """The recipe's stages as they go on from a base: fewer steps, and scored at their end alone."""
-    from ..videolisa.nano.recipe import MASKS, LanguageTraining
+    from ..videolisa.nano.recipe import WHOLE, LanguageTraining
 
-    courses = {"language": replace(MASKS, lr=LANGUAGE_RATE), "masks": MASKS}
+    courses = {"language": replace(WHOLE.masks, lr=LANGUAGE_RATE), "masks": WHOLE.masks}
     for stage in made.stages:
         assert isinstance(stage, LanguageTraining)
         course = replace(courses[stage.name], steps=STEPS[stage.name])

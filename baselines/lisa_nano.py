@@ -18,11 +18,9 @@ from ..videolisa.nano.language import LanguageStage, Lesson, Questions, VideoLes
 from ..videolisa.nano.mirror import mirrored
 from ..videolisa.nano.models import copy_image_branches, nano_processor, new_seeded
 from ..videolisa.nano.recipe import (
-    LANGUAGE,
-    LANGUAGE_TRACKS,
-    N_EXAMS,
     N_SENTENCES,
-    N_VIDEOS,
+    WHOLE,
+    Course,
     chosen,
     facts,
     save_half,
@@ -124,25 +122,22 @@ def lisa_from(base: str | Path, seed: int) -> VideoLisa:
     return new_lisa(VideoLisa.from_pretrained(base, dtype=torch.float32), seed)
 
 
-def lisa_nano_recipe(
-    lisa: VideoLisa, seed: int = 0, scale: float = 1.0, n_videos: int = N_VIDEOS, only: Sequence[str] = ()
-) -> Recipe:
+def lisa_nano_recipe(lisa: VideoLisa, seed: int = 0, course: Course = WHOLE, only: Sequence[str] = ()) -> Recipe:
     """Words, sentences and masks; the steps that videolisa-nano follows things in are steps of sentences here.
 
     Args:
         lisa: see ``lisa_from``.
         seed: of the helping heads (the engine's seed is of the data).
-        scale: share of every stage's steps.
-        n_videos: of ``reasonshapes/train``, from its first.
+        course: of how much.
         only: names of stages, where not all are to be run.
 
     Raises:
         UnknownNameError: for a stage that there is not.
     """
-    scenes = make_scenes("train", n_videos, N_SENTENCES)
+    scenes = make_scenes("train", course.videos, N_SENTENCES)
     asked = [*scenes, *(mirrored(video) for video in scenes)]
     lessons = ImageLessons(lisa.model, lisa.processor, asked)
-    exams = ImageLessons(lisa.model, lisa.processor, make_scenes("valid", N_EXAMS, 0))
+    exams = ImageLessons(lisa.model, lisa.processor, make_scenes("valid", course.exams, 0))
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         stage = ImageStage(lisa.model, ThingCodes(lisa.model.config.prompt_dim))
@@ -153,6 +148,6 @@ def lisa_nano_recipe(
     def save(folder: Path) -> None:
         save_half(lisa, folder)
 
-    stages = stages_of(lessons, exams, stage, predictor, scale, LANGUAGE.steps + LANGUAGE_TRACKS.steps)
+    stages = stages_of(lessons, exams, stage, predictor, course.without_tracks())
     about = lineage(lisa.source)
     return Recipe("lisa-nano", chosen(stages, only), save, lambda: about | facts(scenes, lisa))

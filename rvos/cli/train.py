@@ -10,6 +10,7 @@ import typer
 
 if TYPE_CHECKING:
     from ..datasets.types import RVOSDataset
+    from ..videolisa.nano.recipe import Course
     from ..videolisa.train.mixture import Mixture
     from ..videolisa.train.recipes import Recipe
 
@@ -24,11 +25,20 @@ def train(
         ),
     ] = "nano",
     resume: Annotated[bool, typer.Option("--resume", help="Continue a run that was stopped or killed.")] = False,
+    short: Annotated[
+        bool,
+        typer.Option(
+            "--short",
+            help="nano, lisa-nano: a course of minutes that learns looks and the words for them, on 200 videos.",
+        ),
+    ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Of weights, data and dropout.")] = 0,
     scale: Annotated[float, typer.Option(min=0, help="So much of the preset's steps, schedule and all.")] = 1.0,
     minutes: Annotated[float | None, typer.Option(help="Stop, resumably, after so many minutes.")] = None,
     limit_steps: Annotated[int | None, typer.Option(min=1, help="Stop, resumably, after so many steps.")] = None,
-    videos: Annotated[int | None, typer.Option(min=1, help="nano: so many videos of reasonshapes/train.")] = None,
+    videos: Annotated[
+        int | None, typer.Option(min=1, help="nano, lisa-nano: so many videos of reasonshapes/train.")
+    ] = None,
     base: Annotated[
         str | None,
         typer.Option(
@@ -76,14 +86,25 @@ def train(
         raise UsageError(f"{out} holds a run already: --resume continues it, another --out begins a new one.")
     options = Options(seed=seed, precision=precision, minutes=minutes, limit_steps=limit_steps)
     makers: dict[str, Callable[[], Recipe]] = {
-        "nano": lambda: _nano(out, seed, scale, videos, base, stages, strategy, new_language),
-        "lisa-nano": lambda: _lisa_nano(base, seed, scale, videos, stages),
+        "nano": lambda: _nano(out, seed, _course(short, scale, videos), base, stages, strategy, new_language),
+        "lisa-nano": lambda: _lisa_nano(base, seed, _course(short, scale, videos), stages),
         "full": lambda: _full(base, data or [], valid, scale, seed),
     }
     if preset not in makers:
         raise UnknownNameError("preset", preset, makers)
-    if new_language and preset != "nano":
-        raise UsageError(f"--new-language is for --preset nano, not {preset}.")
+    both = ("nano", "lisa-nano")
+    meant: dict[str, tuple[Any, tuple[str, ...]]] = {
+        "--short": (short, both),
+        "--videos": (videos, both),
+        "--stages": (stages, both),
+        "--strategy": (strategy, both[:1]),
+        "--new-language": (new_language, both[:1]),
+        "--data": (data, ("full",)),
+        "--valid": (valid, ("full",)),
+    }
+    for option, (value, presets) in meant.items():
+        if value and preset not in presets:
+            raise UsageError(f"{option} is for --preset {' or '.join(presets)}, not {preset}.")
     try:
         weights = run(makers[preset](), out, options)
     except Stopped as stopped:
@@ -93,14 +114,22 @@ def train(
     print(out)
 
 
-train.epilog = "Example: rvos train --preset nano --out runs/nano --minutes 5"  # type: ignore[attr-defined]
+train.epilog = "Example: rvos train --preset nano --short --out runs/short"  # type: ignore[attr-defined]
+
+
+def _course(short: bool, scale: float, videos: int | None) -> Course:
+    from dataclasses import replace
+
+    from ..videolisa.nano.recipe import SHORT, WHOLE
+
+    course = SHORT if short else WHOLE
+    return replace(course, videos=videos or course.videos).scaled(scale)
 
 
 def _nano(
     out: Path,
     seed: int,
-    scale: float,
-    videos: int | None,
+    course: Course,
     base: str | None,
     stages: str | None,
     strategy: str | None,
@@ -109,7 +138,7 @@ def _nano(
     from ..datasets.errors import UsageError
     from ..videolisa.checkpoints import VideoLisa
     from ..videolisa.nano.models import new_language
-    from ..videolisa.nano.recipe import IMAGE_STAGES, N_VIDEOS, ON_REQUEST, nano_recipe
+    from ..videolisa.nano.recipe import IMAGE_STAGES, ON_REQUEST, nano_recipe
     from ..videolisa.nano.shipped import weights_folder
 
     start = None if base is None else VideoLisa.from_pretrained(weights_folder(base), dtype=_float32())
@@ -119,19 +148,18 @@ def _nano(
         start = new_language(start, seed)
     only = stages.split(",") if stages else ()
     skip = (*ON_REQUEST, *IMAGE_STAGES) if anew else ON_REQUEST
-    return nano_recipe(out, seed, scale, videos or N_VIDEOS, start, only, strategy, skip)
+    return nano_recipe(out, seed, course, start, only, strategy, skip)
 
 
-def _lisa_nano(base: str | None, seed: int, scale: float, videos: int | None, stages: str | None) -> Recipe:
+def _lisa_nano(base: str | None, seed: int, course: Course, stages: str | None) -> Recipe:
     from ..baselines.lisa_nano import lisa_from, lisa_nano_recipe
     from ..datasets.errors import UsageError
-    from ..videolisa.nano.recipe import N_VIDEOS
     from ..videolisa.nano.shipped import weights_folder
 
     if base is None:
         raise UsageError("--preset lisa-nano takes its image branches from a videolisa-nano: --base RUN/weights.")
     lisa = lisa_from(weights_folder(base), seed)
-    return lisa_nano_recipe(lisa, seed, scale, videos or N_VIDEOS, stages.split(",") if stages else ())
+    return lisa_nano_recipe(lisa, seed, course, stages.split(",") if stages else ())
 
 
 def _full(base: str | None, data: list[str], valid: str | None, scale: float, seed: int) -> Recipe:

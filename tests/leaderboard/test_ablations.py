@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -130,9 +131,10 @@ def test_every_variant_from_training_to_table(ablate: Ablate, tmp_path: Path, mo
     from nanomodels import untrained_nano
 
     untrained_nano(tmp_path / "weights")
-    for name, value in (("N_EXAMS", 1), ("VALID_VIDEOS", 1)):
+    from rvos.videolisa.nano.recipe import WHOLE
+
+    for name, value in (("WHOLE", replace(WHOLE, exams=1)), ("VALID_VIDEOS", 1)):
         monkeypatch.setattr(f"rvos.videolisa.nano.recipe.{name}", value)
-    monkeypatch.setattr("rvos.baselines.lisa_nano.N_EXAMS", 1)
     small = ("--scale", "0.0004", "--videos", "2", "--limit", "2")
     document = tmp_path / "docs" / "ablations.md"
     for name in ABLATIONS:

@@ -34,7 +34,7 @@ from rvos.videolisa.nano.language import (
 )
 from rvos.videolisa.nano.mirror import mirrored
 from rvos.videolisa.nano.models import nano_tokenizer, new_language, new_videolisa
-from rvos.videolisa.nano.recipe import CLIP, LANGUAGE, learn, nano_recipe, save_half, texts
+from rvos.videolisa.nano.recipe import SHORT, WHOLE, learn, nano_recipe, save_half, texts
 from rvos.videolisa.nano.scenes import EVENTS, MOTIONS, NEVER, SceneVideo, make_scenes, scene_video
 from rvos.videolisa.nano.tracks import ASKED, tracks_of
 from rvos.videolisa.nano.vision import ClipStage, SamStage, ThingCodes, clip_batch, decode_each, sam_batch
@@ -45,6 +45,9 @@ from rvos.videolisa.sampling import STRATEGIES
 from rvos.videolisa.train.engine import Options, Stopped
 from rvos.videolisa.train.recipes import train
 from rvos.videolisa.train.record import read_log
+
+#: The whole course on two videos.
+TINY = replace(WHOLE, videos=2, exams=1)
 
 
 @pytest.fixture(scope="module")
@@ -204,7 +207,7 @@ def test_a_vision_stage_learns_its_part_alone(part: str, scenes: list[SceneVideo
     if part == "sam":
         stage: Any = SamStage(nano.model, ThingCodes(64))
         learn(stage, "model.sam.", "cells.")
-        stage(sam_batch(scenes, nano.processor, 8, rng, 2))["loss"].backward()
+        stage(sam_batch(scenes, nano.processor, 8, rng, 2, 4))["loss"].backward()
     else:
         stage = ClipStage(nano.model)
         learn(stage, "model.vision_tower.", "cells.", "places.")
@@ -290,9 +293,8 @@ def test_masks_are_of_the_frames_that_are_decoded(scenes: list[SceneVideo], nano
 # The whole recipe -----------------------------------------------------------------------------------------------------
 
 
-def test_a_few_steps_lower_the_loss_and_ship_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rvos.videolisa.nano.recipe.N_EXAMS", 1)
-    recipe = nano_recipe(tmp_path, scale=0.01, n_videos=2, only=["clip"])
+def test_a_few_steps_lower_the_loss_and_ship_weights(tmp_path: Path) -> None:
+    recipe = nano_recipe(tmp_path, course=TINY.scaled(0.01), only=["clip"])
     weights = train(recipe, tmp_path, Options(log_every=1))
     losses = [line["loss"] for line in read_log(tmp_path)]
     assert len(losses) == 15 and np.mean(losses[-3:]) < 0.8 * losses[0]
@@ -303,13 +305,32 @@ def test_a_few_steps_lower_the_loss_and_ship_weights(tmp_path: Path, monkeypatch
     assert (weights / "model.safetensors").stat().st_size < 6e6
 
 
-def test_a_stage_under_all_strategies_is_run_on_request_and_leaves_sparse_dense(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("rvos.videolisa.nano.recipe.N_EXAMS", 1)
-    names = [stage.name for stage in nano_recipe(tmp_path, n_videos=2).stages]
+def test_the_short_course_asks_for_looks_and_words_alone(tmp_path: Path) -> None:
+    recipe = nano_recipe(tmp_path, course=replace(SHORT, videos=2, exams=1))
+    assert [stage.name for stage in recipe.stages] == ["sam", "clip", "words", "language", "masks"]
+    sam, language = recipe.stages[0], recipe.stages[3]
+    assert sam.batch(np.random.default_rng(0)).masks.shape[:2] == (SHORT.frames, SHORT.prompts)
+    losses = language.module(language.batch(np.random.default_rng(0)))
+    assert losses.keys() == {"loss", "ce", "selection", "right", "gaze"}
+
+
+@pytest.mark.long
+def test_minutes_raise_j_and_f_from_chance(tmp_path: Path) -> None:
+    """A quarter of the short course, about two minutes."""
+    train(nano_recipe(tmp_path, course=replace(SHORT.scaled(0.25), videos=60)), tmp_path, Options())
+    lines = read_log(tmp_path)
+    for stage in ("sam", "clip", "words", "language"):
+        losses = [line["loss"] for line in lines if line["stage"] == stage and line["event"] == "step"]
+        assert losses[-1] < 0.8 * losses[0], stage
+    scores = [line for line in lines if line["event"] == "validation"]
+    assert scores[0]["stage"] == "sam" and scores[0]["step"] == 0
+    assert scores[-1]["J&F"] > 2 * scores[0]["J&F"]
+
+
+def test_a_stage_under_all_strategies_is_run_on_request_and_leaves_sparse_dense(tmp_path: Path) -> None:
+    names = [stage.name for stage in nano_recipe(tmp_path, course=TINY).stages]
     assert names == ["sam", "clip", "tracks", "words", "language", "masks"]
-    stage = nano_recipe(tmp_path, scale=0.001, n_videos=2, only=["strategies"]).stages[0]
+    stage = nano_recipe(tmp_path, course=TINY.scaled(0.001), only=["strategies"]).stages[0]
     rng, drawn = np.random.default_rng(0), set()
     for _ in range(8):
         assert all(torch.isfinite(value) for value in stage.module(stage.batch(rng)).values())
@@ -335,9 +356,8 @@ def test_a_new_language_model_sees_through_the_images_of_its_base(nano: Any) -> 
 def test_a_new_language_model_keeps_the_strategy_and_skips_the_image_stages(
     nano: Any, strategy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rvos.videolisa.nano.recipe.N_EXAMS", 1)
     monkeypatch.setattr(nano.model.config, "temporal_strategy", strategy)
-    recipe = nano_recipe(tmp_path, n_videos=2, base=new_language(nano, 1), skip=("sam", "clip", "strategies"))
+    recipe = nano_recipe(tmp_path, course=TINY, base=new_language(nano, 1), skip=("sam", "clip", "strategies"))
     names = ["words", "language", "masks"]
     assert [stage.name for stage in recipe.stages] == (["tracks", *names] if strategy == "sparse-dense" else names)
 
@@ -351,14 +371,12 @@ def test_half_precision_is_what_was_trained_to_three_digits(nano: Any, tmp_path:
 
 @pytest.mark.long
 def test_a_recipe_stops_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rvos.videolisa.nano.recipe.N_EXAMS", 1)
     monkeypatch.setattr("rvos.videolisa.nano.recipe.VALID_VIDEOS", 1)
-    monkeypatch.setattr("rvos.videolisa.nano.recipe.CLIP", replace(CLIP, steps=2))
-    monkeypatch.setattr("rvos.videolisa.nano.recipe.LANGUAGE", replace(LANGUAGE, steps=2))
+    course = replace(TINY, clip=replace(TINY.clip, steps=2), language=replace(TINY.language, steps=2))
     states = []
     for name, limits in (("whole", [None]), ("pieces", [1, 2, None])):
         for limit in limits:
-            recipe = nano_recipe(tmp_path / name, n_videos=2, only=["clip", "language"])
+            recipe = nano_recipe(tmp_path / name, course=course, only=["clip", "language"])
             with nullcontext() if limit is None else pytest.raises(Stopped):
                 train(recipe, tmp_path / name, Options(limit_steps=limit))
         states.append(recipe.stages[-1].module.state_dict())

@@ -28,7 +28,16 @@ def test_wrong_calls_say_what_is_right(tmp_path: Path, capsys: Any) -> None:
     assert "--base FOLDER" in said(capsys, "--out", out, "--preset", "full")
     assert "--base RUN/weights" in said(capsys, "--out", out, "--preset", "lisa-nano")
     assert "--base RUN/weights" in said(capsys, "--out", out, "--new-language")
-    assert "for --preset nano" in said(capsys, "--out", out, "--preset", "lisa-nano", "--new-language")
+    for preset, *option in (
+        ("lisa-nano", "--new-language"),
+        ("lisa-nano", "--strategy", "n-frame"),
+        ("full", "--short"),
+        ("full", "--videos", "3"),
+        ("full", "--stages", "masks"),
+        ("nano", "--data", "mevis=6:mevis/train"),
+        ("nano", "--valid", "mevis/valid_u"),
+    ):
+        assert f"{option[0]} is for --preset" in said(capsys, "--out", out, "--preset", preset, *option)
     (tmp_path / "run" / "checkpoints").mkdir(parents=True)
     assert "--resume continues it" in said(capsys, "--out", out)
 

@@ -402,8 +402,11 @@ def unseen(lesson: Lesson) -> Lesson:
 class VideoLessons:
     """Makes lessons for videolisa-nano; CLIP's and SAM's features are kept in half precision once computed."""
 
-    def __init__(self, model: VideoLisaModel, processor: Processor, scenes: Sequence[SceneVideo]) -> None:
-        self.model, self.processor, self.scenes = model, processor, scenes
+    def __init__(
+        self, model: VideoLisaModel, processor: Processor, scenes: Sequence[SceneVideo], tracked: bool = True
+    ) -> None:
+        """``tracked``: whether rows are asked what their things have done, under strategies where they can be."""
+        self.model, self.processor, self.scenes, self.tracked = model, processor, scenes, tracked
         self._clip: dict[int, torch.Tensor] = {}
         self._tracks: dict[tuple[int, ...], Tracks] = {}
         self._sam: dict[tuple[int, int], torch.Tensor] = {}
@@ -471,11 +474,15 @@ class VideoLessons:
 
     @property
     def follows(self) -> bool:
-        """Whether the strategy leaves rows of single cells, which can be asked what their things do."""
+        """Whether rows are asked what their things do: those of single cells, which a pooled strategy has none of."""
+        return self.tracked and self._of_cells
+
+    @property
+    def _of_cells(self) -> bool:
         return self.model.config.temporal_strategy in CELL_ROWS
 
     def tracks(self, index: int) -> Tracks | None:
-        """Facts about a video's dense rows; None under a strategy without rows for single cells."""
+        """Facts about a video's dense rows; None where they are not asked for."""
         if not self.follows:
             return None
         frames = self.sample(index).dense_frames
@@ -486,7 +493,7 @@ class VideoLessons:
 
     def shown(self, index: int) -> torch.Tensor | None:
         """See ``Lesson.shown``."""
-        if not self.follows:
+        if not self._of_cells:
             return None
         cells = [self.scenes[index].cells(t, self.side, self.side) for t in self.sample(index).dense_frames]
         return torch.from_numpy(np.stack(cells).ravel())

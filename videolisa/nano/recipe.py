@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -31,10 +31,10 @@ from .models import nano_tokenizer, new_videolisa
 from .scenes import SceneVideo, make_scenes
 from .vision import ClipBatch, ClipStage, SamBatch, SamStage, ThingCodes, clip_batch, sam_batch
 
-#: Videos of ``reasonshapes/train`` and sentences drawn for each beside its own.
-N_VIDEOS, N_SENTENCES = 3600, 24
+#: Sentences drawn for a video beside its own.
+N_SENTENCES = 24
 #: What a step takes.
-SAM_FRAMES, CLIP_FRAMES, VIDEOS, SENTENCES = 8, 24, 4, 14
+CLIP_FRAMES, VIDEOS, SENTENCES = 24, 4, 14
 #: Videos that are followed in a step where that is all, and where sentences are read beside it.
 TRACK_VIDEOS, TRACKS_KEPT = 16, 2
 #: With masks, which cost most: fewer sentences, on this many frames each.
@@ -44,27 +44,96 @@ ON_REQUEST = ("strategies",)
 #: Stages that train CLIP and SAM.
 IMAGE_STAGES = ("sam", "clip")
 VALID = "reasonshapes/valid"
-#: Videos of it on which a run is watched.
-VALID_VIDEOS, N_EXAMS = 12, 60
+#: Videos of it on which J&F is watched.
+VALID_VIDEOS = 12
 
-SAM = Optimisation(steps=9000, lr=1.5e-3, warmup=100, betas=(0.9, 0.98), weight_decay=0.01, final=0.02)
-CLIP = Optimisation(steps=1500, lr=2e-3, warmup=50, betas=(0.9, 0.98), weight_decay=0.01, final=0.02)
-LANGUAGE_WORDS = Optimisation(steps=500, lr=6e-4, warmup=40, betas=(0.9, 0.98), weight_decay=0.01, final=0.5)
-LANGUAGE_TRACKS = Optimisation(steps=900, lr=3e-3, warmup=50, betas=(0.9, 0.98), weight_decay=0.01, final=0.1)
-LANGUAGE = Optimisation(steps=9000, lr=1e-3, warmup=100, betas=(0.9, 0.98), weight_decay=0.01, final=0.02)
-#: Not part of the model: the base of ablations, see ``ON_REQUEST``.
-LANGUAGE_STRATEGIES = Optimisation(steps=1500, lr=6e-4, warmup=50, betas=(0.9, 0.98), weight_decay=0.01, final=0.1)
-MASKS = Optimisation(steps=400, lr=3e-4, warmup=30, betas=(0.9, 0.98), weight_decay=0.0, final=0.02)
+
+@dataclass(frozen=True)
+class Course:
+    """How long each stage learns, how fast, and from how much.
+
+    Attributes:
+        videos: of ``reasonshapes/train``, from the first.
+        frames, prompts: frames in a step of ``sam``, and sets of things to cut out of each.
+        sam, clip, tracks, words, language, masks: the stages in their order; ``tracks`` is None where rows are not
+            asked what their things have done.
+        strategies: not part of the model but the base of ablations, see ``ON_REQUEST``.
+        validations: of ``language`` and of ``masks``, the one at the end among them.
+        exams: videos of ``VALID`` on which selection is watched.
+    """
+
+    videos: int
+    frames: int
+    prompts: int
+    sam: Optimisation
+    clip: Optimisation
+    tracks: Optimisation | None
+    words: Optimisation
+    language: Optimisation
+    masks: Optimisation
+    strategies: Optimisation
+    validations: int
+    exams: int
+
+    def scaled(self, share: float) -> Course:
+        """The same course in a share of the steps."""
+        values: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
+        stages = {name: value.scaled(share) for name, value in values.items() if isinstance(value, Optimisation)}
+        return replace(self, **{**values, **stages})
+
+    def without_tracks(self) -> Course:
+        """For models that have nothing to follow: as many steps, those of ``tracks`` among the sentences."""
+        if self.tracks is None:
+            return self
+        return replace(
+            self, tracks=None, language=replace(self.language, steps=self.language.steps + self.tracks.steps)
+        )
+
+
+def _adamw(steps: int, lr: float, warmup: int, final: float, weight_decay: float = 0.01) -> Optimisation:
+    return Optimisation(steps, lr, warmup, betas=(0.9, 0.98), weight_decay=weight_decay, final=final)
+
+
+#: What the shipped models are made by: hours.
+WHOLE = Course(
+    videos=3600,
+    frames=8,
+    prompts=4,
+    sam=_adamw(9000, 1.5e-3, warmup=100, final=0.02),
+    clip=_adamw(1500, 2e-3, warmup=50, final=0.02),
+    tracks=_adamw(900, 3e-3, warmup=50, final=0.1),
+    words=_adamw(500, 6e-4, warmup=40, final=0.5),
+    language=_adamw(9000, 1e-3, warmup=100, final=0.02),
+    masks=_adamw(400, 3e-4, warmup=30, final=0.02, weight_decay=0.0),
+    strategies=_adamw(1500, 6e-4, warmup=50, final=0.1),
+    validations=4,
+    exams=60,
+)
+#: Minutes: looks and the words for them. Time takes longer, and asking for it keeps words from being learned.
+SHORT = replace(
+    WHOLE,
+    videos=200,
+    frames=4,
+    prompts=8,
+    sam=_adamw(600, 3e-3, warmup=30, final=0.02),
+    clip=_adamw(120, 2e-3, warmup=20, final=0.02),
+    tracks=None,
+    words=_adamw(250, 3e-3, warmup=30, final=0.3),
+    language=_adamw(120, 2e-3, warmup=30, final=0.02),
+    masks=_adamw(20, 1e-4, warmup=5, final=0.02, weight_decay=0.0),
+    validations=1,
+    exams=12,
+)
 
 
 class SamPretraining:
     """SAM nano on random frames and sets of things."""
 
     name = "sam"
-    validate_every = 0
 
-    def __init__(self, videolisa: VideoLisa, scenes: Sequence[SceneVideo], codes: ThingCodes, share: float) -> None:
-        self.videolisa, self.scenes, self.optimisation = videolisa, scenes, SAM.scaled(share)
+    def __init__(self, videolisa: VideoLisa, scenes: Sequence[SceneVideo], codes: ThingCodes, course: Course) -> None:
+        self.videolisa, self.scenes, self.course = videolisa, scenes, course
+        self.optimisation, self.validate_every = course.sam, course.sam.steps
         self.module: nn.Module = SamStage(videolisa.model, codes)
 
     def begin(self) -> None:
@@ -72,10 +141,11 @@ class SamPretraining:
 
     def batch(self, rng: np.random.Generator) -> SamBatch:
         patch = self.videolisa.model.config.sam_config.vision_config.patch_size
-        return sam_batch(self.scenes, self.videolisa.processor, patch, rng, SAM_FRAMES)
+        return sam_batch(self.scenes, self.videolisa.processor, patch, rng, self.course.frames, self.course.prompts)
 
     def validate(self) -> dict[str, float]:
-        return {}
+        """J&F of the whole model, whose language model has learned nothing yet: chance."""
+        return validate(VideoLisaPredictor(self.videolisa), load(VALID), VALID_VIDEOS)
 
 
 class ClipPretraining:
@@ -84,8 +154,8 @@ class ClipPretraining:
     name = "clip"
     validate_every = 0
 
-    def __init__(self, videolisa: VideoLisa, scenes: Sequence[SceneVideo], share: float) -> None:
-        self.videolisa, self.scenes, self.optimisation = videolisa, scenes, CLIP.scaled(share)
+    def __init__(self, videolisa: VideoLisa, scenes: Sequence[SceneVideo], course: Course) -> None:
+        self.videolisa, self.scenes, self.optimisation = videolisa, scenes, course.clip
         self.module: nn.Module = ClipStage(videolisa.model)
 
     def begin(self) -> None:
@@ -113,7 +183,7 @@ class LanguageTraining:
         shares: Mapping[str, float] = EVERYTHING,
         frames: int = 0,
         shown: bool = True,
-        validations: int = 4,
+        validations: int = 1,
     ) -> None:
         """
         Args:
@@ -192,8 +262,7 @@ def learn(module: nn.Module, *prefixes: str) -> None:
 def nano_recipe(
     folder: Path,
     seed: int = 0,
-    scale: float = 1.0,
-    n_videos: int = N_VIDEOS,
+    course: Course = WHOLE,
     base: VideoLisa | None = None,
     only: Sequence[str] = (),
     strategy: str | None = None,
@@ -204,8 +273,7 @@ def nano_recipe(
     Args:
         folder: of the run; the tokenizer's files go there.
         seed: of the weights (the engine's seed is of the data).
-        scale: share of every stage's steps.
-        n_videos: of ``reasonshapes/train``, from its first.
+        course: of how much.
         base: begin with these weights instead of new ones.
         only: names of stages, where not all are to be run.
         strategy: how frames become rows (``sampling.STRATEGIES``); that of the base, or Sparse Dense, where None.
@@ -216,7 +284,7 @@ def nano_recipe(
     """
     if strategy is not None and strategy not in STRATEGIES:
         raise UnknownNameError("temporal strategy", strategy, STRATEGIES)
-    scenes = make_scenes("train", n_videos, N_SENTENCES)
+    scenes = make_scenes("train", course.videos, N_SENTENCES)
     asked = [*scenes, *(mirrored(video) for video in scenes)]
     videolisa = base or new_videolisa(_tokenizer(folder / "tokenizer", scenes), seed)
     videolisa.model.config.temporal_strategy = strategy or videolisa.model.config.temporal_strategy
@@ -224,9 +292,9 @@ def nano_recipe(
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         made: tuple[Stage, ...] = (
-            SamPretraining(videolisa, scenes, codes, scale),
-            ClipPretraining(videolisa, scenes, scale),
-            *language_stages(videolisa, asked, codes, scale),
+            SamPretraining(videolisa, scenes, codes, course),
+            ClipPretraining(videolisa, scenes, course),
+            *language_stages(videolisa, asked, codes, course),
         )
     about = lineage(None if base is None else base.source)
     return Recipe(
@@ -252,36 +320,34 @@ def _tokenizer(folder: Path, scenes: Sequence[SceneVideo]) -> Tokenizer:
 
 
 def language_stages(
-    videolisa: VideoLisa, scenes: Sequence[SceneVideo], codes: ThingCodes, scale: float
+    videolisa: VideoLisa, scenes: Sequence[SceneVideo], codes: ThingCodes, course: Course
 ) -> tuple[LanguageTraining, ...]:
     """The stages after the image branches."""
-    lessons = VideoLessons(videolisa.model, videolisa.processor, scenes)
-    exams = VideoLessons(videolisa.model, videolisa.processor, make_scenes("valid", N_EXAMS, 0))
+    lessons = VideoLessons(videolisa.model, videolisa.processor, scenes, tracked=course.tracks is not None)
+    exams = VideoLessons(videolisa.model, videolisa.processor, make_scenes("valid", course.exams, 0))
     stage = LanguageStage(videolisa.model, codes)
 
     def predictor() -> VideoLisaPredictor:
         return VideoLisaPredictor(videolisa)
 
     common = (lessons, exams, stage, predictor)
-    tracks = (
-        (TrackTraining("tracks", *common, LANGUAGE_TRACKS.scaled(scale), validations=1),) if lessons.follows else ()
-    )
+    tracks = (TrackTraining("tracks", *common, course.tracks),) if course.tracks and lessons.follows else ()
     return (
         *tracks,
-        *stages_of(*common, scale, LANGUAGE.steps),
-        StrategyTraining("strategies", *common, LANGUAGE_STRATEGIES.scaled(scale)),
+        *stages_of(*common, course),
+        StrategyTraining("strategies", *common, course.strategies, validations=course.validations),
     )
 
 
 def stages_of(
-    lessons: VideoLessons, exams: VideoLessons, stage: LanguageStage, predictor: Any, scale: float, steps: int
+    lessons: VideoLessons, exams: VideoLessons, stage: LanguageStage, predictor: Any, course: Course
 ) -> tuple[LanguageTraining, ...]:
-    """Words, then everything for so many steps, then masks: of videolisa-nano and of lisa-nano alike."""
-    common = (lessons, exams, stage, predictor)
+    """Words, then everything, then masks: of videolisa-nano and of lisa-nano alike."""
+    common, times = (lessons, exams, stage, predictor), course.validations
     return (
-        LanguageTraining("words", *common, LANGUAGE_WORDS.scaled(scale), WORDS, shown=False, validations=1),
-        LanguageTraining("language", *common, replace(LANGUAGE, steps=steps).scaled(scale)),
-        LanguageTraining("masks", *common, MASKS.scaled(scale), frames=MASK_FRAMES),
+        LanguageTraining("words", *common, course.words, WORDS, shown=False),
+        LanguageTraining("language", *common, course.language, validations=times),
+        LanguageTraining("masks", *common, course.masks, frames=MASK_FRAMES, validations=times),
     )
 
 

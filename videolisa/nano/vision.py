@@ -27,7 +27,6 @@ N_CLASSES = (len(COLOUR_NAMES), len(SHAPE_NAMES), len(SIZE_NAMES))
 BCE, DICE, CELLS = 5.0, 1.0, 1.0
 #: Cosines and sines of a place at these frequencies.
 FREQUENCIES = (1.0, 2.0, 4.0)
-PROMPTS_PER_FRAME = 4
 #: How often a prompt says where a thing is on average, as one for a whole video has to, and not where it is.
 AVERAGED = 0.8
 
@@ -161,21 +160,21 @@ def decode_each(model: VideoLisaModel, features: torch.Tensor, prompts: torch.Te
 
 
 def sam_batch(
-    scenes: Sequence[SceneVideo], processor: Processor, patch: int, rng: np.random.Generator, n_frames: int
+    scenes: Sequence[SceneVideo], processor: Processor, patch: int, rng: np.random.Generator, frames: int, prompts: int
 ) -> SamBatch:
-    """Random frames with random sets of things to cut out."""
-    drawn = [scenes[int(i)] for i in rng.integers(len(scenes), size=n_frames)]
+    """So many random frames, with so many random sets of things to cut out of each."""
+    drawn = [scenes[int(i)] for i in rng.integers(len(scenes), size=frames)]
     moments = [int(rng.integers(len(v.frames))) for v in drawn]
-    frames = [v.frames[t] for v, t in zip(drawn, moments, strict=True)]
-    height, width = frames[0].shape[:2]
-    asked = [_asked(v, t, rng) for v, t in zip(drawn, moments, strict=True)]
+    images = [v.frames[t] for v, t in zip(drawn, moments, strict=True)]
+    height, width = images[0].shape[:2]
+    asked = [_asked(v, t, rng, prompts) for v, t in zip(drawn, moments, strict=True)]
     masks = [
         np.stack([v.masks(np.flatnonzero(set_[: len(v.looks)]).tolist(), [t])[0] for set_ in members])
         for v, t, (_, _, members) in zip(drawn, moments, asked, strict=True)
     ]
     cells = [cell_looks(v, t, height // patch, width // patch) for v, t in zip(drawn, moments, strict=True)]
     return SamBatch(
-        pixels=torch.stack([processor.sam_pixels(f) for f in frames]),
+        pixels=torch.stack([processor.sam_pixels(f) for f in images]),
         size=(height, width),
         looks=[torch.from_numpy(looks) for looks, _, _ in asked],
         places=[torch.from_numpy(places) for _, places, _ in asked],
@@ -192,7 +191,7 @@ def cell_looks(video: SceneVideo, frame: int, rows: int, columns: int) -> NDArra
 
 
 def _asked(
-    video: SceneVideo, frame: int, rng: np.random.Generator
+    video: SceneVideo, frame: int, rng: np.random.Generator, prompts: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]:
     """Looks and places of the video's things and of one that is not there, and sets of them."""
     looks = np.concatenate([video.looks, _stranger(video, rng)])
@@ -200,7 +199,7 @@ def _asked(
     means = video.mean_places()
     places = np.where(np.isnan(here) | (rng.random((len(here), 1)) < AVERAGED), means, here)
     places = np.concatenate([places, rng.random((1, 2))]).astype(np.float32)
-    members = np.zeros((PROMPTS_PER_FRAME, len(looks)), np.float32)
+    members = np.zeros((prompts, len(looks)), np.float32)
     for row in members:
         row[_some_set(video, rng)] = 1
     return looks, places, members

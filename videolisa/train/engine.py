@@ -78,7 +78,7 @@ class Stage(Protocol):
         optimisation: see ``Optimisation``.
         module: ``module(batch)`` gives scalars by name; ``loss`` is minimised, the others are logged. Its parameters
             that require gradients are trained.
-        validate_every: steps between validations; 0 for none but the last.
+        validate_every: steps between validations, the first before a run's first step; 0 for none but the last.
     """
 
     @property
@@ -177,6 +177,8 @@ class Engine:
         module, prepared = self.accelerator.prepare(stage.module, optimiser)
         if first or number:
             self._load(stage, first)
+        if stage.validate_every and not (first or number):
+            self._validate(stage, 0)
         module.train()
         for step in range(first, course.steps):
             for group in prepared.param_groups:
@@ -274,7 +276,7 @@ class Engine:
         self.accelerator.save_state(str(partial), safe_serialization=False)
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
-            state = {"stage": stage.name, "number": number, "step": done, "seed": self.options.seed}
+            state = {**_identity(stage, number, self.options.seed), "step": done}
             (partial / STATE_FILE).write_text(json.dumps(state) + "\n", encoding="utf-8")
             shutil.rmtree(target, ignore_errors=True)
             partial.rename(target)
@@ -289,10 +291,13 @@ class Engine:
             return 0, 0
         state = json.loads((found[-1] / STATE_FILE).read_text(encoding="utf-8"))
         number, step = state["number"], state["step"]
-        if number >= len(stages) or stages[number].name != state["stage"] or state["seed"] != self.options.seed:
+        here = _identity(stages[number], number, self.options.seed) if number < len(stages) else {}
+        other = {name: value for name, value in state.items() if name != "step" and here.get(name) != value}
+        if other:
+            wanted = {name: here.get(name) for name in other}
             raise UsageError(
-                f"{found[-1]} is of stage '{state['stage']}' with seed {state['seed']}, which this recipe does not "
-                "have there; resume with the recipe and seed of the run, or give another --out."
+                f"{found[-1]} is of a run with {other}, where this one has {wanted}: resume with the options that it "
+                "began with, or give another --out."
             )
         return number, step
 
@@ -302,6 +307,11 @@ class Engine:
         state = json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))
         if state["stage"] == stage.name:
             self.accelerator.load_state(str(folder))
+
+
+def _identity(stage: Stage, number: int, seed: int) -> dict[str, Any]:
+    """What a run has to have in common with a checkpoint to go on from it."""
+    return {"stage": stage.name, "number": number, "steps": stage.optimisation.steps, "seed": seed}
 
 
 def _checkpoints(folder: Path) -> list[Path]:

@@ -10,6 +10,7 @@ import time
 from collections import defaultdict
 from collections.abc import Mapping
 from datetime import datetime, timezone
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from ...benchmarks.provenance import package_versions, source_revision
 from ...benchmarks.runs import append_lines, replace_file
 
 LOG_FILE, PLOT_FILE, CARD_FILE = "log.jsonl", "training.svg", "training-card.json"
+#: Of the plot.
+COLUMNS = 3
 #: Packages beside those that every run records.
 TRAINING_PACKAGES = ("accelerate", "peft", "safetensors", "sentencepiece")
 
@@ -64,39 +67,59 @@ def read_log(folder: Path) -> list[dict[str, Any]]:
 
 
 def plot(folder: Path) -> Path:
-    """Losses and validation scores over the steps of each stage, as ``training.svg``."""
+    """``training.svg``: losses over the steps of each stage, then the validations over the steps of the whole run."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
     lines = read_log(folder)
-    stages = list(dict.fromkeys(line["stage"] for line in lines))
-    figure, axes = pyplot.subplots(1, max(1, len(stages)), figsize=(4.5 * max(1, len(stages)), 3.4), squeeze=False)
-    for axis, stage in zip(axes[0], stages, strict=False):
-        _draw(axis, [line for line in lines if line["stage"] == stage], stage)
+    stages: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for line in lines:
+        stages[line["stage"]].append(line)
+    watched = any(line["event"] == "validation" for line in lines)
+    panels = len(stages) + watched
+    rows = ceil(panels / COLUMNS)
+    figure = pyplot.figure(figsize=(4.2 * min(panels, COLUMNS), 3.2 * rows))
+    axes = [figure.add_subplot(rows, min(panels, COLUMNS), number + 1) for number in range(panels)]
+    for axis, (stage, own) in zip(axes, stages.items(), strict=False):
+        _draw_losses(axis, stage, own)
+    if watched:
+        _draw_scores(axes[-1], stages)
     figure.tight_layout()
     figure.savefig(folder / PLOT_FILE)
     pyplot.close(figure)
     return folder / PLOT_FILE
 
 
-def _draw(axis: Any, lines: list[dict[str, Any]], stage: str) -> None:
+def _draw_losses(axis: Any, stage: str, lines: list[dict[str, Any]]) -> None:
     series: dict[str, list[tuple[int, float]]] = defaultdict(list)
-    scores: dict[str, list[tuple[int, float]]] = defaultdict(list)
     for line in lines:
-        into = scores if line["event"] == "validation" else series
         for name, value in line.items():
-            if name not in ("event", "stage", "step", "seconds", "lr", "gradient_norm"):
-                into[name].append((line["step"], value))
+            if line["event"] == "step" and name not in ("event", "stage", "step", "seconds", "lr", "gradient_norm"):
+                series[name].append((line["step"], value))
     for name, points in series.items():
         axis.plot(*zip(*points, strict=True), label=name, linewidth=2 if name == "loss" else 1)
     axis.set(title=stage, xlabel="step", yscale="log")
     axis.legend(fontsize=7, loc="lower left")
-    if "J&F" in scores:
-        right = axis.twinx()
-        right.plot(*zip(*scores["J&F"], strict=True), "ko-", markersize=3)
-        right.set(ylabel="validation J&F", ylim=(0, 100))
+
+
+def _draw_scores(axis: Any, stages: Mapping[str, list[dict[str, Any]]]) -> None:
+    """J&F, and selection where it is known, in percent; a line where a stage ends."""
+    scores: dict[str, list[tuple[int, float]]] = defaultdict(list)
+    done = 0
+    for lines in stages.values():
+        for line in lines:
+            for name in ("J&F", "selection"):
+                if line["event"] == "validation" and name in line:
+                    scores[name].append((done + line["step"], line[name]))
+        done += max(line["step"] for line in lines)
+        axis.axvline(done, color="lightgray", linewidth=0.8)
+    for name, points in scores.items():
+        axis.plot(*zip(*points, strict=True), "o-", markersize=3, label=name)
+    axis.set(title="validation", xlabel="step of the run", ylabel="percent")
+    axis.set_ylim(bottom=0)
+    axis.legend(fontsize=7, loc="upper left")
 
 
 def training_card(**facts: Any) -> dict[str, Any]:
