@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,9 @@ import pytest
 # module would never run.
 _HERE = str(Path(__file__).parent)
 sys.path[:] = [entry for entry in sys.path if entry != _HERE]
+
+# Tests and the commands that they start share the cores, and their models are tiny: more threads wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # A shell has what it starts in the background ignore Ctrl-C, and so would all commands that tests start and interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -37,7 +37,6 @@ pytestmark = pytest.mark.skipif(
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder for every model, named by it."""
-    torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("models")
     for name in ("clipseg", "sam", "grounding_dino", "sam2", "llava"):
         getattr(tinymodels, f"tiny_{name}_folder")(folder / name)

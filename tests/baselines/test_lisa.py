@@ -29,7 +29,6 @@ NAMES = ("lisa", "lisa-first-frame", "lisa-propagation")
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.set_num_threads(1)
     return tiny_lisa_folder(tmp_path_factory.mktemp("lisa"))
 
 

@@ -27,7 +27,6 @@ from rvos.videolisa.checkpoints import CheckpointError  # noqa: E402
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.set_num_threads(1)
     return tinymodels.tiny_sam3_folder(tmp_path_factory.mktemp("sam3"))
 
 

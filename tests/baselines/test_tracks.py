@@ -154,7 +154,6 @@ def test_files_that_cannot_be_read(text: str, words: str, tmp_path: Path) -> Non
 
 @pytest.mark.skipif(not hasattr(transformers, "Sam2VideoModel"), reason="this transformers has no SAM 2 video model")
 def test_answers_become_masks_and_sentences_without_one_are_missing(tmp_path: Path) -> None:
-    torch.set_num_threads(1)
     data = ToyDataset(1)
     answers = [
         {"video_id": "video0", "expression_id": "0", "points": [[0, 10, 10], [4, 14, 10]]},

@@ -90,12 +90,6 @@ def _rgb(path: Path) -> NDArray[np.uint8]:
     return np.asarray(Image.open(path).convert("RGB"))
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _one_thread() -> None:
-    if MODELS_INSTALLED:
-        torch.set_num_threads(1)  # the models are tiny; more threads only wait for each other
-
-
 @pytest.fixture(
     scope="session",
     params=FIXTURES or [None],

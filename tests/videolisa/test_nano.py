@@ -1,4 +1,4 @@
-"""The nano models' data, stages and sizes. About 5 seconds."""
+"""The nano models' data, stages and sizes. About 15 seconds."""
 
 from __future__ import annotations
 
