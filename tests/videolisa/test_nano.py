@@ -316,7 +316,7 @@ def test_the_short_course_asks_for_looks_and_words_alone(tmp_path: Path) -> None
 
 @pytest.mark.long
 def test_minutes_raise_j_and_f_from_chance(tmp_path: Path) -> None:
-    """A quarter of the short course, about two minutes."""
+    """A quarter of the short course, one to three minutes."""
     train(nano_recipe(tmp_path, course=replace(SHORT.scaled(0.25), videos=60)), tmp_path, Options())
     lines = read_log(tmp_path)
     for stage in ("sam", "clip", "words", "language"):

@@ -385,5 +385,5 @@ def facts(scenes: Sequence[SceneVideo], videolisa: VideoLisa) -> dict[str, Any]:
         },
         "parameters": parts,
         "from_scratch": True,
-        "helping_losses": "selection (codes of things, nano/language.py), tracks (what each has done, nano/tracks.py)",
+        "helping_losses": "selection and gaze (nano/language.py), tracks (nano/tracks.py) where the stages have them",
     }
