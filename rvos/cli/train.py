@@ -53,7 +53,9 @@ def train(
             "rates, of the datasets whose folders are known."
         ),
     ] = None,
-    valid: Annotated[str | None, typer.Option(help="full: DATASET/SPLIT to validate on, every 300 steps.")] = None,
+    valid: Annotated[
+        str | None, typer.Option(help="full: DATASET/SPLIT to validate on, at first and every 300 steps.")
+    ] = None,
     precision: Annotated[str, typer.Option(help="no (float32), bf16 or fp16.")] = "no",
     stages: Annotated[
         str | None, typer.Option(help="nano, lisa-nano: only these stages, e.g. language,masks, on top of --base.")
@@ -92,13 +94,13 @@ def train(
     }
     if preset not in makers:
         raise UnknownNameError("preset", preset, makers)
-    both = ("nano", "lisa-nano")
+    nano, both = ("nano",), ("nano", "lisa-nano")
     meant: dict[str, tuple[Any, tuple[str, ...]]] = {
         "--short": (short, both),
         "--videos": (videos, both),
         "--stages": (stages, both),
-        "--strategy": (strategy, both[:1]),
-        "--new-language": (new_language, both[:1]),
+        "--strategy": (strategy, nano),
+        "--new-language": (new_language, nano),
         "--data": (data, ("full",)),
         "--valid": (valid, ("full",)),
     }

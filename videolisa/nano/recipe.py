@@ -109,7 +109,7 @@ WHOLE = Course(
     validations=4,
     exams=60,
 )
-#: Minutes: looks and the words for them. Time takes longer, and asking for it keeps words from being learned.
+#: Minutes: looks and the words for them. Time takes hours, and with questions about it words were slower to learn.
 SHORT = replace(
     WHOLE,
     videos=200,
@@ -144,7 +144,7 @@ class SamPretraining:
         return sam_batch(self.scenes, self.videolisa.processor, patch, rng, self.course.frames, self.course.prompts)
 
     def validate(self) -> dict[str, float]:
-        """J&F of the whole model, whose language model has learned nothing yet: chance."""
+        """J&F of the whole model: chance, as long as its language model has learned nothing."""
         return validate(VideoLisaPredictor(self.videolisa), load(VALID), VALID_VIDEOS)
 
 
